@@ -1,0 +1,27 @@
+#pragma once
+
+/// Catch2 2 or 3, whichever is installed, and RETORT_SKIP. Tests include this and nothing else of Catch2.
+#if __has_include(<catch2/catch_all.hpp>)
+#include <catch2/catch_all.hpp>
+using Catch::Approx;
+#else
+#include <catch2/catch.hpp>
+#endif
+
+#include <string_view>
+
+namespace retort::test {
+
+/// Notes that the running test case cannot be run here. Use RETORT_SKIP, which also leaves it.
+void skip(std::string_view reason);
+
+}  // namespace retort::test
+
+/// Leaves the running test case (or section) because something it needs is absent: `RETORT_SKIP("no CUDA
+/// device")`. It prints "SKIPPED: reason", and ctest lists the test as skipped, unless something in it
+/// failed.
+#define RETORT_SKIP(reason)       \
+  do {                            \
+    ::retort::test::skip(reason); \
+    return;                       \
+  } while (false)

@@ -1,0 +1,12 @@
+#pragma once
+
+/// Every kernel of the CPU device.
+#include "retort/kernels/cpu/attention.hpp"
+#include "retort/kernels/cpu/gather.hpp"
+#include "retort/kernels/cpu/gemm.hpp"
+#include "retort/kernels/cpu/map.hpp"
+#include "retort/kernels/cpu/norm.hpp"
+#include "retort/kernels/cpu/random.hpp"
+#include "retort/kernels/cpu/row_loss.hpp"
+#include "retort/kernels/cpu/softmax.hpp"
+#include "retort/kernels/cpu/update.hpp"

@@ -1,0 +1,61 @@
+#pragma once
+
+#include "retort/kernels/contract.hpp"
+#include "retort/tensor/device.hpp"
+
+#if defined(RETORT_BLAS_CBLAS)
+#include <cblas.h>
+#else
+#include <Eigen/Core>
+#endif
+
+namespace retort::kernels {
+
+/// C (m, n) = alpha op_a(A) op_b(B) + beta C, row-major with leading dimensions lda, ldb, ldc; op(A) is (m, k) and
+/// op(B) is (k, n). beta = 0 never reads C. The one place where matrix products are computed on the CPU: by the BLAS
+/// that CMake found (RETORT_BLAS_CBLAS), else by Eigen.
+template <Real T>
+void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const T* a, Index lda, const T* b,
+          Index ldb, T beta, T* c, Index ldc);
+
+template <Real T>
+void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const T* a, Index lda, const T* b,
+          Index ldb, T beta, T* c, Index ldc) {
+  if (m == 0 || n == 0) return;
+#if defined(RETORT_BLAS_CBLAS)
+  const auto transposition = [](Op op) { return op == Op::none ? CblasNoTrans : CblasTrans; };
+  const auto i = [](Index x) { return static_cast<blasint>(x); };
+  const Index lda1 = std::max<Index>(1, lda), ldb1 = std::max<Index>(1, ldb);
+  if constexpr (std::is_same_v<T, float>)
+    cblas_sgemm(CblasRowMajor, transposition(op_a), transposition(op_b), i(m), i(n), i(k), alpha, a, i(lda1), b,
+                i(ldb1), beta, c, i(ldc));
+  else
+    cblas_dgemm(CblasRowMajor, transposition(op_a), transposition(op_b), i(m), i(n), i(k), alpha, a, i(lda1), b,
+                i(ldb1), beta, c, i(ldc));
+#else
+  using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Stride = Eigen::OuterStride<>;
+  const bool ta = op_a == Op::transpose, tb = op_b == Op::transpose;
+  const Eigen::Map<const Matrix, 0, Stride> ma(a, ta ? k : m, ta ? m : k, Stride(lda));
+  const Eigen::Map<const Matrix, 0, Stride> mb(b, tb ? n : k, tb ? k : n, Stride(ldb));
+  Eigen::Map<Matrix, 0, Stride> mc(c, m, n, Stride(ldc));
+  if (beta == T(0))
+    mc.setZero();
+  else if (beta != T(1))
+    mc *= beta;
+  if (k == 0) return;
+  if (!ta && !tb) mc.noalias() += alpha * ma * mb;
+  if (!ta && tb) mc.noalias() += alpha * ma * mb.transpose();
+  if (ta && !tb) mc.noalias() += alpha * ma.transpose() * mb;
+  if (ta && tb) mc.noalias() += alpha * ma.transpose() * mb.transpose();
+#endif
+}
+
+#if defined(RETORT_EXTERN_KERNELS)
+extern template void gemm<float>(CpuDevice, Op, Op, Index, Index, Index, float, const float*, Index, const float*,
+                                 Index, float, float*, Index);
+extern template void gemm<double>(CpuDevice, Op, Op, Index, Index, Index, double, const double*, Index,
+                                  const double*, Index, double, double*, Index);
+#endif
+
+}  // namespace retort::kernels

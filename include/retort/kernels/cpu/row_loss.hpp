@@ -1,0 +1,109 @@
+#pragma once
+
+#include "retort/core/parallel.hpp"
+#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cpu/row.hpp"
+#include "retort/tensor/device.hpp"
+
+/// The one driver of every divergence: two rows of logits in, the divergence out, and the student's logits overwritten
+/// with its gradient. Equation (1) of docs/architecture.md: with pull_v = q_v dphi/dq_v,
+///   dD/dz_j = (pull_j - q_j sum_v pull_v) / temperature.
+namespace retort::kernels {
+
+/// What a row of logits is compared with, and how.
+struct RowLossShape {
+  Index rows = 0;
+  Index student_vocabulary = 0;  ///< row length of the student's logits
+  Index teacher_vocabulary = 0;  ///< row length of the teacher's; entries that only one side has get probability 0
+  double temperature = 1;        ///< both rows of logits are divided by it
+  bool gradient = true;          ///< overwrite the student's logits; otherwise they are only read
+};
+
+/// For each row r: loss[r] = D(p || q), p and q the softmax of the teacher's and the student's logits over the
+/// vocabulary that both have; student logits := weight[r] dD/dz, teacher logits are scratch afterwards. Rows of weight 0
+/// are not looked at: loss 0, gradient 0. `Divergence` has `term(log_p, log_q)` and `pull(log_p, log_q)`.
+template <Real T, class Divergence>
+void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape, T* student, T* teacher,
+              const T* weight, double* loss) {
+  using P = cpu::Pack<T>;
+  const Index vs = shape.student_vocabulary, vt = shape.teacher_vocabulary, common = std::min(vs, vt);
+  const T inverse = static_cast<T>(1 / shape.temperature);
+  parallel_for(shape.rows, 4096 / (common + 1) + 1, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) {
+      T *zs = student + r * vs, *zt = teacher + r * vt;
+      loss[r] = 0;
+      if (weight[r] == T(0)) {
+        if (shape.gradient) std::fill_n(zs, vs, T(0));
+        continue;
+      }
+      const auto log_normaliser = [&](const T* z) {
+        const T high = cpu::row_max(z, common) * inverse;
+        return high + static_cast<T>(std::log(cpu::row_sum<T>(common, [&](Index i, Index c) {
+                 return exp(cpu::load(z + i, c) * P(inverse) - P(high));
+               })));
+      };
+      const P shift_s(log_normaliser(zs)), shift_t(log_normaliser(zt));
+      loss[r] = cpu::row_sum<T>(common, [&](Index i, Index c) {
+        return divergence.term(cpu::load(zt + i, c) * P(inverse) - shift_t, cpu::load(zs + i, c) * P(inverse) - shift_s);
+      });
+      if (!shape.gradient) continue;
+      const double pulled = cpu::row_sum<T>(common, [&](Index i, Index c) {
+        const P pull =
+            divergence.pull(cpu::load(zt + i, c) * P(inverse) - shift_t, cpu::load(zs + i, c) * P(inverse) - shift_s);
+        cpu::store(pull, zt + i, c);
+        return pull;
+      });
+      const P total(static_cast<T>(pulled)), scale(weight[r] * inverse);
+      cpu::for_packs<T>(common, [&](Index i, Index c) {
+        const P q = exp(cpu::load(zs + i, c) * P(inverse) - shift_s);
+        cpu::store((cpu::load(zt + i, c) - q * total) * scale, zs + i, c);
+      });
+      std::fill(zs + common, zs + vs, T(0));
+    }
+  });
+}
+
+/// For each row r of logits (rows, vocabulary): loss[r] = -log softmax(logits)[target[r]], and if `gradient`
+/// logits := weight[r] (softmax - onehot). Rows of weight 0 are not looked at.
+template <Real T>
+void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target, const T* weight,
+                   bool gradient, double* loss) {
+  using P = cpu::Pack<T>;
+  parallel_for(rows, 8192 / (vocabulary + 1) + 1, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) {
+      T* z = logits + r * vocabulary;
+      loss[r] = 0;
+      if (weight[r] == T(0)) {
+        if (gradient) std::fill_n(z, vocabulary, T(0));
+        continue;
+      }
+      const T shift = cpu::log_sum_exp(z, vocabulary);
+      loss[r] = static_cast<double>(shift - z[target[r]]);
+      if (!gradient) continue;
+      cpu::for_packs<T>(vocabulary, [&](Index i, Index c) {
+        cpu::store(exp(cpu::load(z + i, c) - P(shift)) * P(weight[r]), z + i, c);
+      });
+      z[target[r]] -= weight[r];
+    }
+  });
+}
+
+/// out[r] = log softmax(logits / temperature)[token[r]] for rows of `vocabulary` logits.
+template <Real T>
+void token_log_probabilities(CpuDevice, Index rows, Index vocabulary, const T* logits, const std::int32_t* token,
+                             double temperature, T* out) {
+  using P = cpu::Pack<T>;
+  const T inverse = static_cast<T>(1 / temperature);
+  parallel_for(rows, 8192 / (vocabulary + 1) + 1, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) {
+      const T* z = logits + r * vocabulary;
+      const T high = cpu::row_max(z, vocabulary) * inverse;
+      const double total = cpu::row_sum<T>(vocabulary, [&](Index i, Index c) {
+        return exp(cpu::load(z + i, c) * P(inverse) - P(high));
+      });
+      out[r] = z[token[r]] * inverse - (high + static_cast<T>(std::log(total)));
+    }
+  });
+}
+
+}  // namespace retort::kernels

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <sys/mman.h>
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include "retort/core/error.hpp"
+#include "retort/tensor/device.hpp"
+
+namespace retort {
+
+/// What a pool holds, in bytes.
+struct PoolStatistics {
+  std::size_t in_use = 0;               ///< handed out now
+  std::size_t cached = 0;               ///< given back and kept for the next request
+  std::size_t peak_in_use = 0;          ///< largest `in_use` so far
+  std::uint64_t system_allocations = 0;  ///< requests that the cache could not answer
+};
+
+/// Caching allocator of one device: freed blocks are kept and handed out again, so that after the first training
+/// step the system allocator is not called. Sizes are rounded up to one of eight classes an octave; a request takes
+/// the smallest cached block that is less than a quarter too large. Thread-safe.
+template <class Device>
+class Pool;
+
+template <>
+class Pool<CpuDevice> {
+ public:
+  /// The process's pool for this device (memory belongs to the device, not to a tensor library's user).
+  static Pool& instance() {
+    static Pool* pool = new Pool;  // never destroyed: tensors with static storage may outlive it
+    return *pool;
+  }
+
+  /// A block of at least `bytes`, aligned to 64. `capacity` receives its true size, to be handed to `release`.
+  void* allocate(std::size_t bytes, std::size_t& capacity) {
+    const std::lock_guard lock(mutex_);
+    const std::size_t wanted = round_up(bytes);
+    if (auto found = free_.lower_bound(wanted); found != free_.end() && found->first <= wanted + wanted / 4) {
+      capacity = found->first;
+      void* block = found->second.back();
+      found->second.pop_back();
+      if (found->second.empty()) free_.erase(found);
+      statistics_.cached -= capacity;
+      return count(block, capacity);
+    }
+    // A cache that has grown beyond what is in use holds sizes nobody asks for any more: give them back first.
+    if (statistics_.cached > statistics_.in_use + (std::size_t{64} << 20)) trim_locked();
+    ++statistics_.system_allocations;
+    capacity = wanted;
+    void* block = from_system(wanted);
+    if (block == nullptr) {
+      trim_locked();
+      block = from_system(wanted);
+    }
+    if (block == nullptr)
+      fail<DeviceError>("allocate", "{} bytes are not to be had on the cpu: {} in use, {} cached", wanted,
+                        statistics_.in_use, statistics_.cached);
+    return count(block, capacity);
+  }
+
+  void release(void* block, std::size_t capacity) noexcept {
+    const std::lock_guard lock(mutex_);
+    statistics_.in_use -= capacity;
+    statistics_.cached += capacity;
+    free_[capacity].push_back(block);
+  }
+
+  /// Gives all cached blocks back to the system.
+  void trim() {
+    const std::lock_guard lock(mutex_);
+    trim_locked();
+  }
+
+  [[nodiscard]] PoolStatistics statistics() const {
+    const std::lock_guard lock(mutex_);
+    return statistics_;
+  }
+
+  /// Starts a new measurement of `peak_in_use`.
+  void reset_peak() {
+    const std::lock_guard lock(mutex_);
+    statistics_.peak_in_use = statistics_.in_use;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> free_;  // capacity -> blocks
+  PoolStatistics statistics_;
+
+  static std::size_t round_up(std::size_t bytes) {
+    constexpr std::size_t smallest = 64, page = 4096;
+    if (bytes <= smallest) return smallest;
+    const std::size_t step = std::max<std::size_t>(smallest, std::bit_floor(bytes) / 8);
+    const std::size_t granule = std::min<std::size_t>(step, std::size_t{1} << 20);
+    const std::size_t rounded = (bytes + granule - 1) / granule * granule;
+    return rounded < page ? rounded : (rounded + page - 1) / page * page;
+  }
+
+  static void* from_system(std::size_t bytes) {
+    constexpr std::size_t huge_page = std::size_t{2} << 20;
+    const bool large = bytes >= 2 * huge_page;
+    void* block = std::aligned_alloc(large ? huge_page : 64, large ? (bytes + huge_page - 1) / huge_page * huge_page : bytes);
+#if defined(MADV_HUGEPAGE)
+    if (large && block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+    return block;
+  }
+
+  void* count(void* block, std::size_t capacity) {
+    statistics_.in_use += capacity;
+    statistics_.peak_in_use = std::max(statistics_.peak_in_use, statistics_.in_use);
+    return block;
+  }
+
+  void trim_locked() {
+    for (auto& [capacity, blocks] : free_)
+      for (void* block : blocks) std::free(block);
+    free_.clear();
+    statistics_.cached = 0;
+  }
+};
+
+}  // namespace retort

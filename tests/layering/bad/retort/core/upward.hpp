@@ -1,0 +1,3 @@
+#pragma once
+
+#include "retort/tensor/tensor.hpp"

@@ -1,0 +1,2 @@
+#include "retort/distill/gkd.hpp"
+#include <CLI/CLI.hpp>

@@ -1,0 +1,1 @@
+#include "retort/misc/helpers.hpp"

@@ -1,0 +1,2 @@
+#include "../core/shape.hpp"
+#include "retort/retort.hpp"

@@ -1,0 +1,1 @@
+#include "retort/core/upward.hpp"

@@ -1,0 +1,3 @@
+#include <fmt/core.h>
+#include <string>
+#include "retort/version.hpp"

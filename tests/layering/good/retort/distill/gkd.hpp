@@ -1,0 +1,2 @@
+#include "retort/kernels/row_functors.hpp"
+// #include "retort/io/json.hpp"

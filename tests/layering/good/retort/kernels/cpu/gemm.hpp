@@ -1,0 +1,2 @@
+#include <Eigen/Core>
+#include "retort/core/shape.hpp"

@@ -1,0 +1,2 @@
+#include "retort/core/shape.hpp"
+#include "retort/kernels/row_functors.hpp"

@@ -17,9 +17,9 @@ void skip(std::string_view reason);
 
 }  // namespace retort::test
 
-/// Leaves the running test case because something it needs is absent: `RETORT_SKIP("no CUDA device")`, at its start
-/// (sections after it are not run either). Prints "SKIPPED: reason"; ctest lists the test as skipped, unless
-/// something in it failed.
+/// Leaves the running test case because something it needs is absent: `RETORT_SKIP("no CUDA device")`, at its
+/// start (sections after it are not run either). Prints "SKIPPED: reason"; ctest lists the test as skipped,
+/// unless something in it failed.
 #define RETORT_SKIP(reason)       \
   do {                            \
     ::retort::test::skip(reason); \

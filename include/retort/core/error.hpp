@@ -26,7 +26,8 @@ struct ValueError : Error {
   using Error::Error;
 };
 
-/// A file that is missing, malformed, truncated or cannot be written. The message names file and line or tensor.
+/// A file that is missing, malformed, truncated or cannot be written. The message names file and line or
+/// tensor.
 struct FileError : Error {
   using Error::Error;
 };

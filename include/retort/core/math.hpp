@@ -5,8 +5,9 @@
 
 #include "retort/core/host_device.hpp"
 
-/// The maths names that policy functors use. A functor is generic over its number `N`: `float`, `double`, or a
-/// SIMD pack (kernels/cpu/pack.hpp), all of which have these functions. Choose with `select`, never with `if`.
+/// The maths names that policy functors use. A functor is generic over its number `N`: `float`, `double`, or
+/// a SIMD pack (kernels/cpu/pack.hpp), all of which have these functions. Choose with `select`, never with
+/// `if`.
 namespace retort::math {
 
 template <class N>

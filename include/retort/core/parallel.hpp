@@ -8,7 +8,8 @@
 #include <omp.h>
 #endif
 
-/// The thread loop. Results never depend on the number of threads: a kernel splits independent outputs, not sums.
+/// The thread loop. Results never depend on the number of threads: a kernel splits independent outputs, not
+/// sums.
 namespace retort {
 
 /// Threads that a parallel loop may use (OMP_NUM_THREADS, or all cores).
@@ -45,8 +46,8 @@ inline void set_thread_count([[maybe_unused]] int threads) {
 #endif
 }
 
-/// Calls `body(begin, end)` on contiguous pieces of [0, count), one a thread. Less than `grain` items a thread are
-/// not worth a thread. The first exception of any piece is rethrown here.
+/// Calls `body(begin, end)` on contiguous pieces of [0, count), one a thread. Less than `grain` items a
+/// thread are not worth a thread. The first exception of any piece is rethrown here.
 template <class Body>
 void parallel_for(std::int64_t count, std::int64_t grain, Body&& body) {
   const auto pieces = std::min<std::int64_t>(thread_count(), count / std::max<std::int64_t>(1, grain));
@@ -56,7 +57,7 @@ void parallel_for(std::int64_t count, std::int64_t grain, Body&& body) {
   }
   std::exception_ptr error;
 #if defined(_OPENMP)
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(pieces))
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(pieces))
 #endif
   for (std::int64_t piece = 0; piece < pieces; ++piece) {
     try {
@@ -71,8 +72,8 @@ void parallel_for(std::int64_t count, std::int64_t grain, Body&& body) {
   if (error) std::rethrow_exception(error);
 }
 
-/// Calls `body(i)` for every i of [0, count); threads take the next item when they are free, so that items may
-/// differ in cost.
+/// Calls `body(i)` for every i of [0, count); threads take the next item when they are free, so that items
+/// may differ in cost.
 template <class Body>
 void parallel_each(std::int64_t count, Body&& body) {
   const auto threads = std::min<std::int64_t>(thread_count(), count);
@@ -82,7 +83,7 @@ void parallel_each(std::int64_t count, Body&& body) {
   }
   std::exception_ptr error;
 #if defined(_OPENMP)
-#pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast<int>(threads))
+#pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast <int>(threads))
 #endif
   for (std::int64_t i = 0; i < count; ++i) {
     try {

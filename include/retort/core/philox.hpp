@@ -7,7 +7,8 @@
 #include "retort/core/host_device.hpp"
 
 /// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
-/// SC 2011). A number is a pure function of (key, counter), so batch size, threads and device do not change it.
+/// SC 2011). A number is a pure function of (key, counter), so batch size, threads and device do not change
+/// it.
 namespace retort {
 
 /// Four random words from a 128-bit counter and a 64-bit key.
@@ -29,7 +30,8 @@ struct RandomKey {
   std::uint64_t seed = 0;
   std::uint64_t stream = 0;
 
-  /// A key for the sub-purpose `purpose` (a step, a layer, a sequence number); different purposes are independent.
+  /// A key for the sub-purpose `purpose` (a step, a layer, a sequence number); different purposes are
+  /// independent.
   [[nodiscard]] RETORT_HD RandomKey fork(std::uint64_t purpose) const {
     const auto w = philox(words(purpose, stream), words(seed ^ 0x5bf03635f0b16a7dull));
     return {(std::uint64_t{w[0]} << 32) | w[1], (std::uint64_t{w[2]} << 32) | w[3]};
@@ -40,7 +42,8 @@ struct RandomKey {
     return philox(words(index, stream), words(seed));
   }
 
-  /// Number `index` of this stream, uniform in (0, 1): never 0, never 1, 23 random bits in float, 32 in double.
+  /// Number `index` of this stream, uniform in (0, 1): never 0, never 1, 23 random bits in float, 32 in
+  /// double.
   template <class T = double>
   [[nodiscard]] RETORT_HD T uniform(std::uint64_t index) const {
     return to_uniform<T>(block(index >> 2)[index & 3]);

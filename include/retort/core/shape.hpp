@@ -12,7 +12,8 @@ namespace retort {
 /// Sizes and indices of tensors.
 using Index = std::int64_t;
 
-/// Dimensions of a contiguous row-major tensor, outermost first. Rank 0 to 5, stored inline. Rank 0 is a scalar.
+/// Dimensions of a contiguous row-major tensor, outermost first. Rank 0 to 5, stored inline. Rank 0 is a
+/// scalar.
 class Shape {
  public:
   static constexpr int max_rank = 5;
@@ -87,9 +88,11 @@ inline void require_shape(const char* op, const char* name, const Shape& given, 
 }  // namespace retort
 
 template <>
-struct fmt::formatter<retort::Shape> : fmt::formatter<std::string> {
-  template <class Context>
-  auto format(const retort::Shape& s, Context& context) const {
-    return fmt::formatter<std::string>::format(s.str(), context);
+struct fmt::formatter<retort::Shape> {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
+  auto format(const retort::Shape& s, fmt::format_context& context) const {
+    auto out = context.out();
+    for (const char c : s.str()) *out++ = c;
+    return out;
   }
 };

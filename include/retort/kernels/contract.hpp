@@ -7,9 +7,10 @@
 #include "retort/core/scalar.hpp"
 #include "retort/core/shape.hpp"
 
-/// The contract between the library and a device. A device is a tag type (`CpuDevice`) plus an overload of each
-/// function below with that tag as its first argument. They take raw pointers to contiguous device memory and sizes,
-/// never tensors; they check nothing (ops do); results do not depend on the number of threads.
+/// The contract between the library and a device. A device is a tag type (`CpuDevice`) plus an overload of
+/// each function below with that tag as its first argument. They take raw pointers to contiguous device
+/// memory and sizes, never tensors; they check nothing (ops do); results do not depend on the number of
+/// threads.
 ///
 ///   gemm            C = alpha op(A) op(B) + beta C
 ///   map             out[i] (+)= f(in0[i], in1[i], ...), f a functor generic over its number
@@ -24,8 +25,8 @@ namespace retort::kernels {
 /// Whether a gemm operand is used as stored, or transposed.
 enum class Op : bool { none = false, transpose = true };
 
-/// Row ranges [begin, begin + length) of packed arrays, one a sequence. A padded batch (B, T) is the special case
-/// begin = b * T (+ left padding), length = number of valid tokens; a packed one has no padding at all.
+/// Row ranges [begin, begin + length) of packed arrays, one a sequence. A padded batch (B, T) is the special
+/// case begin = b * T (+ left padding), length = number of valid tokens; a packed one has no padding at all.
 struct Segments {
   std::vector<std::int32_t> begin;
   std::vector<std::int32_t> length;
@@ -53,8 +54,8 @@ struct Segments {
   }
 };
 
-/// Sizes of an attention: `heads` query heads of `width` read `kv_heads` key/value heads (heads / kv_heads query heads
-/// share one). Row r, head h of the queries starts at q + r * q_stride + h * width, and so on.
+/// Sizes of an attention: `heads` query heads of `width` read `kv_heads` key/value heads (heads / kv_heads
+/// query heads share one). Row r, head h of the queries starts at q + r * q_stride + h * width, and so on.
 struct AttentionShape {
   Index heads = 1;
   Index kv_heads = 1;
@@ -62,7 +63,8 @@ struct AttentionShape {
   Index q_stride = 0, k_stride = 0, v_stride = 0, o_stride = 0;
   double scale = 1;     ///< multiplies q k'
   bool causal = false;  ///< query i of n sees keys [0, keys - n + i]
-  Index bias_reach = 0;  ///< the bias table is (heads, 2 reach - 1), indexed by key position - query position + reach - 1
+  Index bias_reach =
+      0;  ///< the bias table is (heads, 2 reach - 1), indexed by key position - query position + reach - 1
 };
 
 }  // namespace retort::kernels

@@ -26,6 +26,9 @@ struct Cpu {
 };
 
 template <class B>
-concept Backend = requires { requires Real<typename B::Scalar>; } && Device<typename B::Device>;
+concept Backend = requires {
+  requires Real<typename B::Scalar>;
+}
+&&Device<typename B::Device>;
 
 }  // namespace retort

@@ -19,15 +19,15 @@ namespace retort {
 
 /// What a pool holds, in bytes.
 struct PoolStatistics {
-  std::size_t in_use = 0;               ///< handed out now
-  std::size_t cached = 0;               ///< given back and kept for the next request
-  std::size_t peak_in_use = 0;          ///< largest `in_use` so far
+  std::size_t in_use = 0;                ///< handed out now
+  std::size_t cached = 0;                ///< given back and kept for the next request
+  std::size_t peak_in_use = 0;           ///< largest `in_use` so far
   std::uint64_t system_allocations = 0;  ///< requests that the cache could not answer
 };
 
-/// Caching allocator of one device: freed blocks are kept and handed out again, so that after the first training
-/// step the system allocator is not called. Sizes are rounded up to one of eight classes an octave; a request takes
-/// the smallest cached block that is less than a quarter too large. Thread-safe.
+/// Caching allocator of one device: freed blocks are kept and handed out again, so that after the first
+/// training step the system allocator is not called. Sizes are rounded up to one of eight classes an octave;
+/// a request takes the smallest cached block that is less than a quarter too large. Thread-safe.
 template <class Device>
 class Pool;
 
@@ -40,7 +40,8 @@ class Pool<CpuDevice> {
     return *pool;
   }
 
-  /// A block of at least `bytes`, aligned to 64. `capacity` receives its true size, to be handed to `release`.
+  /// A block of at least `bytes`, aligned to 64. `capacity` receives its true size, to be handed to
+  /// `release`.
   void* allocate(std::size_t bytes, std::size_t& capacity) {
     const std::lock_guard lock(mutex_);
     const std::size_t wanted = round_up(bytes);
@@ -52,7 +53,8 @@ class Pool<CpuDevice> {
       statistics_.cached -= capacity;
       return count(block, capacity);
     }
-    // A cache that has grown beyond what is in use holds sizes nobody asks for any more: give them back first.
+    // A cache that has grown beyond what is in use holds sizes nobody asks for any more: give them back
+    // first.
     if (statistics_.cached > statistics_.in_use + (std::size_t{64} << 20)) trim_locked();
     ++statistics_.system_allocations;
     capacity = wanted;
@@ -108,7 +110,8 @@ class Pool<CpuDevice> {
   static void* from_system(std::size_t bytes) {
     constexpr std::size_t huge_page = std::size_t{2} << 20;
     const bool large = bytes >= 2 * huge_page;
-    void* block = std::aligned_alloc(large ? huge_page : 64, large ? (bytes + huge_page - 1) / huge_page * huge_page : bytes);
+    void* block = std::aligned_alloc(large ? huge_page : 64,
+                                     large ? (bytes + huge_page - 1) / huge_page * huge_page : bytes);
 #if defined(MADV_HUGEPAGE)
     if (large && block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);
 #endif

@@ -39,7 +39,9 @@ class Buffer {
   }
 
   [[nodiscard]] void* data() const { return control_ ? control_->block : nullptr; }
-  [[nodiscard]] bool unique() const { return control_ && control_->owners.load(std::memory_order_acquire) == 1; }
+  [[nodiscard]] bool unique() const {
+    return control_ && control_->owners.load(std::memory_order_acquire) == 1;
+  }
   [[nodiscard]] explicit operator bool() const { return control_ != nullptr; }
 
  private:
@@ -52,8 +54,8 @@ class Buffer {
   Control* control_ = nullptr;
 };
 
-/// Contiguous row-major array of `T` on `Device`. A tensor is a handle: copies and views share the memory; `clone()`
-/// copies it. A default-constructed tensor is undefined (`!tensor`) and has no memory.
+/// Contiguous row-major array of `T` on `Device`. A tensor is a handle: copies and views share the memory;
+/// `clone()` copies it. A default-constructed tensor is undefined (`!tensor`) and has no memory.
 template <Element T, class Dev>
 class Tensor {
  public:
@@ -64,7 +66,8 @@ class Tensor {
 
   /// Memory with arbitrary content.
   explicit Tensor(const Shape& shape)
-      : shape_(shape), buffer_(static_cast<std::size_t>(shape.size()) * sizeof(T)),
+      : shape_(shape),
+        buffer_(static_cast<std::size_t>(shape.size()) * sizeof(T)),
         data_(static_cast<T*>(buffer_.data())) {}
 
   /// Every element equal to `value`.
@@ -114,7 +117,8 @@ class Tensor {
   /// The same elements under another shape of the same size. Shares the memory.
   [[nodiscard]] Tensor reshape(const Shape& shape) const {
     if (shape.size() != size())
-      fail<ShapeError>("reshape", "{} has {} elements, {} has {}", shape_.str(), size(), shape.str(), shape.size());
+      fail<ShapeError>("reshape", "{} has {} elements, {} has {}", shape_.str(), size(), shape.str(),
+                       shape.size());
     Tensor t = *this;
     t.shape_ = shape;
     return t;

@@ -6,8 +6,9 @@
 #include "retort/kernels/cpu/row.hpp"
 #include "retort/tensor/tensor.hpp"
 
-/// Attention over ragged segments, in tiles of query rows: a tile's scores (tile, keys) are the only temporary, so
-/// memory is linear in the sequence length. The gradient recomputes the scores from the saved log sum exp of each row.
+/// Attention over ragged segments, in tiles of query rows: a tile's scores (tile, keys) are the only
+/// temporary, so memory is linear in the sequence length. The gradient recomputes the scores from the saved
+/// log sum exp of each row.
 namespace retort::kernels {
 
 namespace cpu {
@@ -21,11 +22,11 @@ struct AttentionHead {
 
 inline constexpr Index attention_tile = 64;
 
-/// Scores of query rows [first, first + rows) of one head: scale q k' + bias, -inf where a query may not look. Row i has
-/// `limit(i)` visible keys; entries beyond are not written.
+/// Scores of query rows [first, first + rows) of one head: scale q k' + bias, -inf where a query may not
+/// look. Row i has `limit(i)` visible keys; entries beyond are not written.
 template <Real T>
-void attention_scores(const AttentionShape& shape, const AttentionHead<T>& head, const T* bias_row, Index first,
-                      Index rows, Index columns, T* scores, Index ld) {
+void attention_scores(const AttentionShape& shape, const AttentionHead<T>& head, const T* bias_row,
+                      Index first, Index rows, Index columns, T* scores, Index ld) {
   gemm(CpuDevice{}, Op::none, Op::transpose, rows, columns, shape.width, static_cast<T>(shape.scale),
        head.q + first * shape.q_stride, shape.q_stride, head.k, shape.k_stride, T(0), scores, ld);
   if (bias_row == nullptr) return;
@@ -64,8 +65,8 @@ inline Index longest(const std::vector<std::int32_t>& lengths) {
 }
 
 template <Real T>
-AttentionHead<T> attention_head(const AttentionShape& s, const Segments& queries, const Segments& keys, Index b,
-                                Index h, const T* q, const T* k, const T* v) {
+AttentionHead<T> attention_head(const AttentionShape& s, const Segments& queries, const Segments& keys,
+                                Index b, Index h, const T* q, const T* k, const T* v) {
   const auto i = static_cast<std::size_t>(b);
   const Index kv = h / (s.heads / s.kv_heads);
   return {q + queries.begin[i] * s.q_stride + h * s.width, k + keys.begin[i] * s.k_stride + kv * s.width,
@@ -74,7 +75,8 @@ AttentionHead<T> attention_head(const AttentionShape& s, const Segments& queries
 
 /// One query row against many keys without a gemm: decoding.
 template <Real T>
-void attend_one(const AttentionShape& s, const AttentionHead<T>& head, const T* bias_row, T* scores, T* out, T* lse) {
+void attend_one(const AttentionShape& s, const AttentionHead<T>& head, const T* bias_row, T* scores, T* out,
+                T* lse) {
   using P = Pack<T>;
   const Index keys = head.keys;
   for (Index j = 0; j < keys; ++j) {
@@ -98,10 +100,10 @@ void attend_one(const AttentionShape& s, const AttentionHead<T>& head, const T* 
 
 }  // namespace cpu
 
-/// o = softmax(scale q k' + bias, causal limit) v for every sequence b and head h. Query rows of sequence b are
-/// `queries` segment b, its key and value rows `keys` segment b. `bias` is (heads, 2 reach - 1) or nullptr, see
-/// AttentionShape. `lse` (query rows, heads) receives each row's log sum exp for the gradient. A query that sees no key
-/// gives 0.
+/// o = softmax(scale q k' + bias, causal limit) v for every sequence b and head h. Query rows of sequence b
+/// are `queries` segment b, its key and value rows `keys` segment b. `bias` is (heads, 2 reach - 1) or
+/// nullptr, see AttentionShape. `lse` (query rows, heads) receives each row's log sum exp for the gradient. A
+/// query that sees no key gives 0.
 template <Real T>
 void attention(CpuDevice device, const AttentionShape& shape, const Segments& queries, const Segments& keys,
                const T* q, const T* k, const T* v, const T* bias, T* o, T* lse) {
@@ -110,53 +112,56 @@ void attention(CpuDevice device, const AttentionShape& shape, const Segments& qu
   const Index ld = (longest_keys + P::size - 1) / P::size * P::size;
   const Index items = static_cast<Index>(queries.count()) * shape.heads;
   const cpu::ThreadScratch<T> scratch(std::max<Index>(1, ld * cpu::attention_tile));
-  parallel_for(items, std::max<Index>(1, 16384 / (longest_keys * shape.width + 1)), [&](Index first_item, Index last_item) {
-    T* scores = scratch.mine();
-    for (Index item = first_item; item < last_item; ++item) {
-      const Index b = item / shape.heads, h = item % shape.heads;
-      const auto head = cpu::attention_head(shape, queries, keys, b, h, q, k, v);
-      const T* bias_row = bias ? bias + h * (2 * shape.bias_reach - 1) : nullptr;
-      const Index row0 = queries.begin[static_cast<std::size_t>(b)];
-      T* out = o + row0 * shape.o_stride + h * shape.width;
-      T* lse_out = lse + row0 * shape.heads + h;
-      if (head.queries == 1 && !(shape.causal && head.keys == 0)) {
-        cpu::attend_one(shape, head, bias_row, scores, out, lse_out);
-        continue;
-      }
-      for (Index first = 0; first < head.queries; first += cpu::attention_tile) {
-        const Index rows = std::min(cpu::attention_tile, head.queries - first);
-        const Index columns = cpu::visible_keys(shape, head, first + rows - 1);
-        cpu::attention_scores(shape, head, bias_row, first, rows, columns, scores, ld);
-        for (Index i = 0; i < rows; ++i) {
-          const Index seen = cpu::visible_keys(shape, head, first + i);
-          T* row = scores + i * ld;
-          const T l = cpu::log_sum_exp(row, seen);
-          const P shift(seen == 0 ? T(0) : l);
-          cpu::for_packs<T>(seen, [&](Index j, Index c) { cpu::store(exp(cpu::load(row + j, c) - shift), row + j, c); });
-          std::fill(row + seen, row + std::max(seen, columns), T(0));
-          lse_out[(first + i) * shape.heads] = l;
-        }
-        gemm(device, Op::none, Op::none, rows, shape.width, columns, T(1), scores, ld, head.v, shape.v_stride, T(0),
-             out + first * shape.o_stride, shape.o_stride);
-      }
-    }
-  });
+  parallel_for(items, std::max<Index>(1, 16384 / (longest_keys * shape.width + 1)),
+               [&](Index first_item, Index last_item) {
+                 T* scores = scratch.mine();
+                 for (Index item = first_item; item < last_item; ++item) {
+                   const Index b = item / shape.heads, h = item % shape.heads;
+                   const auto head = cpu::attention_head(shape, queries, keys, b, h, q, k, v);
+                   const T* bias_row = bias ? bias + h * (2 * shape.bias_reach - 1) : nullptr;
+                   const Index row0 = queries.begin[static_cast<std::size_t>(b)];
+                   T* out = o + row0 * shape.o_stride + h * shape.width;
+                   T* lse_out = lse + row0 * shape.heads + h;
+                   if (head.queries == 1 && !(shape.causal && head.keys == 0)) {
+                     cpu::attend_one(shape, head, bias_row, scores, out, lse_out);
+                     continue;
+                   }
+                   for (Index first = 0; first < head.queries; first += cpu::attention_tile) {
+                     const Index rows = std::min(cpu::attention_tile, head.queries - first);
+                     const Index columns = cpu::visible_keys(shape, head, first + rows - 1);
+                     cpu::attention_scores(shape, head, bias_row, first, rows, columns, scores, ld);
+                     for (Index i = 0; i < rows; ++i) {
+                       const Index seen = cpu::visible_keys(shape, head, first + i);
+                       T* row = scores + i * ld;
+                       const T l = cpu::log_sum_exp(row, seen);
+                       const P shift(seen == 0 ? T(0) : l);
+                       cpu::for_packs<T>(seen, [&](Index j, Index c) {
+                         cpu::store(exp(cpu::load(row + j, c) - shift), row + j, c);
+                       });
+                       std::fill(row + seen, row + std::max(seen, columns), T(0));
+                       lse_out[(first + i) * shape.heads] = l;
+                     }
+                     gemm(device, Op::none, Op::none, rows, shape.width, columns, T(1), scores, ld, head.v,
+                          shape.v_stride, T(0), out + first * shape.o_stride, shape.o_stride);
+                   }
+                 }
+               });
 }
 
-/// Where attention_backward puts its results; strides as those of q, k, v. All rows named by the segments are written
-/// (not accumulated). `bias` (heads, 2 reach - 1) is accumulated; nullptr when not wanted.
+/// Where attention_backward puts its results; strides as those of q, k, v. All rows named by the segments are
+/// written (not accumulated). `bias` (heads, 2 reach - 1) is accumulated; nullptr when not wanted.
 template <Real T>
 struct AttentionGradients {
   T *q, *k, *v, *bias;
 };
 
-/// Gradients of `attention` from those of its output, `d_o` (same layout as o). The key segments of different sequences
-/// must be disjoint here. With a bias every query head has a key/value head of its own (heads = kv_heads), or `bias` of
-/// the result is nullptr.
+/// Gradients of `attention` from those of its output, `d_o` (same layout as o). The key segments of different
+/// sequences must be disjoint here. With a bias every query head has a key/value head of its own (heads =
+/// kv_heads), or `bias` of the result is nullptr.
 template <Real T>
-void attention_backward(CpuDevice device, const AttentionShape& shape, const Segments& queries, const Segments& keys,
-                        const T* q, const T* k, const T* v, const T* bias, const T* lse, const T* d_o,
-                        const AttentionGradients<T>& grad) {
+void attention_backward(CpuDevice device, const AttentionShape& shape, const Segments& queries,
+                        const Segments& keys, const T* q, const T* k, const T* v, const T* bias, const T* lse,
+                        const T* d_o, const AttentionGradients<T>& grad) {
   using P = cpu::Pack<T>;
   const Index ld = (cpu::longest(keys.length) + P::size - 1) / P::size * P::size;
   const Index sequences = static_cast<Index>(queries.count()), group = shape.heads / shape.kv_heads;
@@ -185,8 +190,8 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
         const Index columns = cpu::visible_keys(shape, head, first + rows - 1);
         cpu::attention_scores(shape, head, bias_row, first, rows, columns, p, ld);
         const T* d_out_tile = d_out + first * shape.o_stride;
-        gemm(device, Op::none, Op::transpose, rows, columns, shape.width, T(1), d_out_tile, shape.o_stride, head.v,
-             shape.v_stride, T(0), d_p, ld);
+        gemm(device, Op::none, Op::transpose, rows, columns, shape.width, T(1), d_out_tile, shape.o_stride,
+             head.v, shape.v_stride, T(0), d_p, ld);
         for (Index i = 0; i < rows; ++i) {
           const Index seen = cpu::visible_keys(shape, head, first + i);
           T *row = p + i * ld, *d_row = d_p + i * ld;
@@ -208,12 +213,12 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
           }
         }
         const T scale = static_cast<T>(shape.scale);
-        gemm(device, Op::none, Op::none, rows, shape.width, columns, scale, d_p, ld, head.k, shape.k_stride, T(0),
-             dq + first * shape.q_stride, shape.q_stride);
+        gemm(device, Op::none, Op::none, rows, shape.width, columns, scale, d_p, ld, head.k, shape.k_stride,
+             T(0), dq + first * shape.q_stride, shape.q_stride);
         gemm(device, Op::transpose, Op::none, columns, shape.width, rows, scale, d_p, ld,
              head.q + first * shape.q_stride, shape.q_stride, T(1), dk, shape.k_stride);
-        gemm(device, Op::transpose, Op::none, columns, shape.width, rows, T(1), p, ld, d_out_tile, shape.o_stride, T(1),
-             dv, shape.v_stride);
+        gemm(device, Op::transpose, Op::none, columns, shape.width, rows, T(1), p, ld, d_out_tile,
+             shape.o_stride, T(1), dv, shape.v_stride);
       }
     }
   };
@@ -223,7 +228,8 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
       std::vector<double> d_bias(static_cast<std::size_t>(group * bias_width));
       for (Index b = 0; b < sequences; ++b) one(b, kv, scratch.mine(), &d_bias);
       T* out = grad.bias + kv * group * bias_width;
-      for (Index j = 0; j < group * bias_width; ++j) out[j] += static_cast<T>(d_bias[static_cast<std::size_t>(j)]);
+      for (Index j = 0; j < group * bias_width; ++j)
+        out[j] += static_cast<T>(d_bias[static_cast<std::size_t>(j)]);
     });
     return;
   }

@@ -27,7 +27,8 @@ void take_rows(CpuDevice, Index rows, Index n, const T* x, const std::int32_t* i
   });
 }
 
-/// y[index[r]] += scale * x[r]. Rows that share an index are added in the order of r, whatever the number of threads.
+/// y[index[r]] += scale * x[r]. Rows that share an index are added in the order of r, whatever the number of
+/// threads.
 template <Real T>
 void scatter_add_rows(CpuDevice, Index rows, Index n, const T* x, const std::int32_t* index, T scale, T* y) {
   std::vector<Index> order(static_cast<std::size_t>(rows));
@@ -51,7 +52,8 @@ void scatter_add_rows(CpuDevice, Index rows, Index n, const T* x, const std::int
   });
 }
 
-/// Copies `rows` rows of n elements between arrays with row strides: y[r * y_stride + i] = x[r * x_stride + i].
+/// Copies `rows` rows of n elements between arrays with row strides: y[r * y_stride + i] = x[r * x_stride +
+/// i].
 template <Real T>
 void copy_rows(CpuDevice, Index rows, Index n, const T* x, Index x_stride, T* y, Index y_stride) {
   for (Index r = 0; r < rows; ++r) std::copy_n(x + r * x_stride, n, y + r * y_stride);

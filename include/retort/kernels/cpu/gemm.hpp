@@ -11,9 +11,9 @@
 
 namespace retort::kernels {
 
-/// C (m, n) = alpha op_a(A) op_b(B) + beta C, row-major with leading dimensions lda, ldb, ldc; op(A) is (m, k) and
-/// op(B) is (k, n). beta = 0 never reads C. The one place where matrix products are computed on the CPU: by the BLAS
-/// that CMake found (RETORT_BLAS_CBLAS), else by Eigen.
+/// C (m, n) = alpha op_a(A) op_b(B) + beta C, row-major with leading dimensions lda, ldb, ldc; op(A) is (m,
+/// k) and op(B) is (k, n). beta = 0 never reads C. The one place where matrix products are computed on the
+/// CPU: by the BLAS that CMake found (RETORT_BLAS_CBLAS), else by Eigen.
 template <Real T>
 void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const T* a, Index lda, const T* b,
           Index ldb, T beta, T* c, Index ldc);
@@ -27,11 +27,11 @@ void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const
   const auto i = [](Index x) { return static_cast<blasint>(x); };
   const Index lda1 = std::max<Index>(1, lda), ldb1 = std::max<Index>(1, ldb);
   if constexpr (std::is_same_v<T, float>)
-    cblas_sgemm(CblasRowMajor, transposition(op_a), transposition(op_b), i(m), i(n), i(k), alpha, a, i(lda1), b,
-                i(ldb1), beta, c, i(ldc));
+    cblas_sgemm(CblasRowMajor, transposition(op_a), transposition(op_b), i(m), i(n), i(k), alpha, a, i(lda1),
+                b, i(ldb1), beta, c, i(ldc));
   else
-    cblas_dgemm(CblasRowMajor, transposition(op_a), transposition(op_b), i(m), i(n), i(k), alpha, a, i(lda1), b,
-                i(ldb1), beta, c, i(ldc));
+    cblas_dgemm(CblasRowMajor, transposition(op_a), transposition(op_b), i(m), i(n), i(k), alpha, a, i(lda1),
+                b, i(ldb1), beta, c, i(ldc));
 #else
   using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Stride = Eigen::OuterStride<>;
@@ -52,8 +52,8 @@ void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const
 }
 
 #if defined(RETORT_EXTERN_KERNELS)
-extern template void gemm<float>(CpuDevice, Op, Op, Index, Index, Index, float, const float*, Index, const float*,
-                                 Index, float, float*, Index);
+extern template void gemm<float>(CpuDevice, Op, Op, Index, Index, Index, float, const float*, Index,
+                                 const float*, Index, float, float*, Index);
 extern template void gemm<double>(CpuDevice, Op, Op, Index, Index, Index, double, const double*, Index,
                                   const double*, Index, double, double*, Index);
 #endif

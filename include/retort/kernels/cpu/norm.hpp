@@ -7,25 +7,29 @@
 #include "retort/kernels/cpu/row.hpp"
 #include "retort/tensor/device.hpp"
 
-/// Layer norm (Ba et al. 2016) and RMS norm (Zhang & Sennrich 2019; T5's layer norm), bias rows and column sums.
+/// Layer norm (Ba et al. 2016) and RMS norm (Zhang & Sennrich 2019; T5's layer norm), bias rows and column
+/// sums.
 namespace retort::kernels {
 
-/// y = (x - mean) / sqrt(var + eps) * gain + bias per row of (rows, n); `mean` and `rstd` (rows) are kept for the
-/// gradient. The variance is the biased one.
+/// y = (x - mean) / sqrt(var + eps) * gain + bias per row of (rows, n); `mean` and `rstd` (rows) are kept for
+/// the gradient. The variance is the biased one.
 template <Real T>
-void layer_norm(CpuDevice, Index rows, Index n, const T* x, const T* gain, const T* bias, T eps, T* y, T* mean,
-                T* rstd) {
+void layer_norm(CpuDevice, Index rows, Index n, const T* x, const T* gain, const T* bias, T eps, T* y,
+                T* mean, T* rstd) {
   using P = cpu::Pack<T>;
   parallel_for(rows, 8192 / (n + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
       const T* from = x + r * n;
       T* to = y + r * n;
-      const T m = static_cast<T>(cpu::row_sum<T>(n, [&](Index i, Index c) { return cpu::load(from + i, c); }) /
-                                 static_cast<double>(n));
-      const double variance = cpu::row_sum<T>(n, [&](Index i, Index c) {
-                                const P d = cpu::load(from + i, c) - P(m);
-                                return d * d;
-                              }) / static_cast<double>(n);
+      const T m =
+          static_cast<T>(cpu::row_sum<T>(n, [&](Index i, Index c) { return cpu::load(from + i, c); }) /
+                         static_cast<double>(n));
+      const double variance = cpu::row_sum<T>(n,
+                                              [&](Index i, Index c) {
+                                                const P d = cpu::load(from + i, c) - P(m);
+                                                return d * d;
+                                              }) /
+                              static_cast<double>(n);
       const T s = static_cast<T>(1 / std::sqrt(variance + static_cast<double>(eps)));
       cpu::for_packs<T>(n, [&](Index i, Index c) {
         const P normal = (cpu::load(from + i, c) - P(m)) * P(s);
@@ -45,10 +49,12 @@ void rms_norm(CpuDevice, Index rows, Index n, const T* x, const T* gain, T eps, 
     for (Index r = begin; r < end; ++r) {
       const T* from = x + r * n;
       T* to = y + r * n;
-      const double square = cpu::row_sum<T>(n, [&](Index i, Index c) {
-                              const P d = cpu::load(from + i, c);
-                              return d * d;
-                            }) / static_cast<double>(n);
+      const double square = cpu::row_sum<T>(n,
+                                            [&](Index i, Index c) {
+                                              const P d = cpu::load(from + i, c);
+                                              return d * d;
+                                            }) /
+                            static_cast<double>(n);
       const T s = static_cast<T>(1 / std::sqrt(square + static_cast<double>(eps)));
       cpu::for_packs<T>(n, [&](Index i, Index c) {
         cpu::store(cpu::load(from + i, c) * P(s) * cpu::load(gain + i, c), to + i, c);
@@ -62,8 +68,8 @@ void rms_norm(CpuDevice, Index rows, Index n, const T* x, const T* gain, T eps, 
 ///   layer norm  dx = rstd (g - mean(g) - xhat mean(g xhat))
 ///   RMS norm    dx = rstd (g - xhat mean(g xhat)), `mean` = nullptr
 template <Real T>
-void norm_backward_input(CpuDevice, Write write, Index rows, Index n, const T* x, const T* gain, const T* mean,
-                         const T* rstd, const T* dy, T* dx) {
+void norm_backward_input(CpuDevice, Write write, Index rows, Index n, const T* x, const T* gain,
+                         const T* mean, const T* rstd, const T* dy, T* dx) {
   using P = cpu::Pack<T>;
   parallel_for(rows, 8192 / (n + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
@@ -71,13 +77,16 @@ void norm_backward_input(CpuDevice, Write write, Index rows, Index n, const T* x
       T* to = dx + r * n;
       const P m(mean ? mean[r] : T(0)), s(rstd[r]);
       const double over = 1 / static_cast<double>(n);
-      const P g_mean(mean ? static_cast<T>(over * cpu::row_sum<T>(n, [&](Index i, Index c) {
-                              return cpu::load(g + i, c) * cpu::load(gain + i, c);
-                            }))
+      const P g_mean(mean ? static_cast<T>(over * cpu::row_sum<T>(n,
+                                                                  [&](Index i, Index c) {
+                                                                    return cpu::load(g + i, c) *
+                                                                           cpu::load(gain + i, c);
+                                                                  }))
                           : T(0));
       const P gx_mean(static_cast<T>(over * cpu::row_sum<T>(n, [&](Index i, Index c) {
-        return cpu::load(g + i, c) * cpu::load(gain + i, c) * (cpu::load(from + i, c) - m) * s;
-      })));
+                                       return cpu::load(g + i, c) * cpu::load(gain + i, c) *
+                                              (cpu::load(from + i, c) - m) * s;
+                                     })));
       cpu::for_packs<T>(n, [&](Index i, Index c) {
         const P normal = (cpu::load(from + i, c) - m) * s;
         const P value = s * (cpu::load(g + i, c) * cpu::load(gain + i, c) - g_mean - normal * gx_mean);
@@ -89,28 +98,29 @@ void norm_backward_input(CpuDevice, Write write, Index rows, Index n, const T* x
 
 namespace cpu {
 
-/// out[j] (+)= sum over rows of term(r, j, count), j a pack of columns: threads take column ranges, rows are added
-/// in blocks of 64 in T and the blocks in double.
+/// out[j] (+)= sum over rows of term(r, j, count), j a pack of columns: threads take column ranges, rows are
+/// added in blocks of 64 in T and the blocks in double.
 template <Real T, class Term>
 void column_sums(Write write, Index rows, Index n, T* out, Term term) {
   constexpr Index size = Pack<T>::size;
-  parallel_for((n + size - 1) / size, std::max<Index>(1, 16384 / (rows * size + 1)), [&](Index begin, Index end) {
-    std::array<T, size> lanes;
-    for (Index p = begin; p < end; ++p) {
-      const Index j = p * size, count = std::min<Index>(size, n - j);
-      std::array<double, size> total{};
-      for (Index r0 = 0; r0 < rows; r0 += 64) {
-        Pack<T> part(T(0));
-        for (Index r = r0; r < std::min(rows, r0 + 64); ++r) part += term(r, j, count);
-        part.store(lanes.data());
-        for (std::size_t l = 0; l < size; ++l) total[l] += static_cast<double>(lanes[l]);
-      }
-      for (Index l = 0; l < count; ++l) {
-        const T value = static_cast<T>(total[static_cast<std::size_t>(l)]);
-        out[j + l] = write == Write::accumulate ? out[j + l] + value : value;
-      }
-    }
-  });
+  parallel_for((n + size - 1) / size, std::max<Index>(1, 16384 / (rows * size + 1)),
+               [&](Index begin, Index end) {
+                 std::array<T, size> lanes;
+                 for (Index p = begin; p < end; ++p) {
+                   const Index j = p * size, count = std::min<Index>(size, n - j);
+                   std::array<double, size> total{};
+                   for (Index r0 = 0; r0 < rows; r0 += 64) {
+                     Pack<T> part(T(0));
+                     for (Index r = r0; r < std::min(rows, r0 + 64); ++r) part += term(r, j, count);
+                     part.store(lanes.data());
+                     for (std::size_t l = 0; l < size; ++l) total[l] += static_cast<double>(lanes[l]);
+                   }
+                   for (Index l = 0; l < count; ++l) {
+                     const T value = static_cast<T>(total[static_cast<std::size_t>(l)]);
+                     out[j + l] = write == Write::accumulate ? out[j + l] + value : value;
+                   }
+                 }
+               });
 }
 
 }  // namespace cpu
@@ -129,7 +139,8 @@ void norm_backward_gain(CpuDevice, Write write, Index rows, Index n, const T* x,
 /// out (n) (+)= sum over rows of x (rows, n): the gradient of a bias.
 template <Real T>
 void sum_rows(CpuDevice, Write write, Index rows, Index n, const T* x, T* out) {
-  cpu::column_sums<T>(write, rows, n, out, [&](Index r, Index j, Index c) { return cpu::load(x + r * n + j, c); });
+  cpu::column_sums<T>(write, rows, n, out,
+                      [&](Index r, Index j, Index c) { return cpu::load(x + r * n + j, c); });
 }
 
 /// y (rows, n) += bias (n).

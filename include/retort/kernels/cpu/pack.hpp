@@ -9,8 +9,8 @@
 
 namespace retort::kernels::cpu {
 
-/// A SIMD register of numbers with the arithmetic and the maths names of core/math.hpp, so that one functor text
-/// serves scalars and packs. A thin struct over Eigen's packet functions.
+/// A SIMD register of numbers with the arithmetic and the maths names of core/math.hpp, so that one functor
+/// text serves scalars and packs. A thin struct over Eigen's packet functions.
 template <Real T>
 struct Pack {
   using Packet = typename Eigen::internal::packet_traits<T>::type;
@@ -20,18 +20,15 @@ struct Pack {
 
   Pack() = default;
   Pack(Packet p) : v(p) {}
-  Pack(T x)
-    requires(!std::is_same_v<Packet, T>)
-      : v(Eigen::internal::pset1<Packet>(x)) {}
+  Pack(T x) requires(!std::is_same_v<Packet, T>) : v(Eigen::internal::pset1<Packet>(x)) {}
   template <class U>
-    requires(std::is_arithmetic_v<U> && !std::is_same_v<U, T>)
-  Pack(U x) : Pack(static_cast<T>(x)) {}
+  requires(std::is_arithmetic_v<U> && !std::is_same_v<U, T>) Pack(U x) : Pack(static_cast<T>(x)) {}
 
   static Pack load(const T* p) { return Eigen::internal::ploadu<Packet>(p); }
   void store(T* p) const { Eigen::internal::pstoreu(p, v); }
 
-  /// The first `count` elements, the rest `fill`. Tails go through packs too, so that a value does not depend on its
-  /// place in an array.
+  /// The first `count` elements, the rest `fill`. Tails go through packs too, so that a value does not depend
+  /// on its place in an array.
   static Pack load(const T* p, Index count, T fill = T(0)) {
     std::array<T, size> buffer;
     buffer.fill(fill);
@@ -103,7 +100,8 @@ Pack<T> exp(Pack<T> a) {
   namespace ei = Eigen::internal;
   const T lowest = std::is_same_v<T, float> ? T(-87.0) : T(-708.0);
   const auto e = ei::pexp(a.v);
-  const auto kept = ei::pselect(ei::pcmp_lt(a.v, ei::pset1<typename Pack<T>::Packet>(lowest)), ei::pzero(e), e);
+  const auto kept =
+      ei::pselect(ei::pcmp_lt(a.v, ei::pset1<typename Pack<T>::Packet>(lowest)), ei::pzero(e), e);
   return ei::pselect(ei::pcmp_eq(a.v, a.v), kept, a.v);
 }
 

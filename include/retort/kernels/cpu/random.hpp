@@ -25,8 +25,8 @@ void fill_uniform(CpuDevice, RandomKey key, Index count, T low, T high, T* x) {
   });
 }
 
-/// y[i] (+)= x[i] / (1 - p) with probability 1 - p, else 0: element i is dropped when uniform number i of `key` is
-/// below p. The gradient is the same map applied to dy. y may be x.
+/// y[i] (+)= x[i] / (1 - p) with probability 1 - p, else 0: element i is dropped when uniform number i of
+/// `key` is below p. The gradient is the same map applied to dy. y may be x.
 template <Real T>
 void dropout(CpuDevice, Write write, RandomKey key, Index count, double p, const T* x, T* y) {
   const T keep = static_cast<T>(1 / (1 - p));

@@ -4,8 +4,8 @@
 
 #include "retort/kernels/cpu/pack.hpp"
 
-/// Reductions over one contiguous row. Sums run in packs over blocks of 16 packs, and the blocks are added in double:
-/// a float accumulator over a vocabulary would lose the fifth digit.
+/// Reductions over one contiguous row. Sums run in packs over blocks of 16 packs, and the blocks are added in
+/// double: a float accumulator over a vocabulary would lose the fifth digit.
 namespace retort::kernels::cpu {
 
 /// Largest element; -inf for an empty row; NaN if an element is NaN.
@@ -32,7 +32,8 @@ T row_max(const T* x, Index n) {
   return result;
 }
 
-/// Sum over i < n of the lanes of f(i, count), a pack of the terms i to i + count; lanes beyond count do not matter.
+/// Sum over i < n of the lanes of f(i, count), a pack of the terms i to i + count; lanes beyond count do not
+/// matter.
 template <Real T, class F>
 double row_sum(Index n, F f) {
   using P = Pack<T>;
@@ -76,7 +77,8 @@ template <Real T>
 T log_sum_exp(const T* x, Index n) {
   const T high = row_max(x, n);
   if (high == -std::numeric_limits<T>::infinity()) return high;
-  const double total = row_sum<T>(n, [&](Index i, Index count) { return exp(load(x + i, count) - Pack<T>(high)); });
+  const double total =
+      row_sum<T>(n, [&](Index i, Index count) { return exp(load(x + i, count) - Pack<T>(high)); });
   return high + static_cast<T>(std::log(total));
 }
 

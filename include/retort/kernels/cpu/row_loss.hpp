@@ -5,8 +5,8 @@
 #include "retort/kernels/cpu/row.hpp"
 #include "retort/tensor/device.hpp"
 
-/// The one driver of every divergence: two rows of logits in, the divergence out, and the student's logits overwritten
-/// with its gradient. Equation (1) of docs/architecture.md: with pull_v = q_v dphi/dq_v,
+/// The one driver of every divergence: two rows of logits in, the divergence out, and the student's logits
+/// overwritten with its gradient. Equation (1) of docs/architecture.md: with pull_v = q_v dphi/dq_v,
 ///   dD/dz_j = (pull_j - q_j sum_v pull_v) / temperature.
 namespace retort::kernels {
 
@@ -14,14 +14,16 @@ namespace retort::kernels {
 struct RowLossShape {
   Index rows = 0;
   Index student_vocabulary = 0;  ///< row length of the student's logits
-  Index teacher_vocabulary = 0;  ///< row length of the teacher's; entries that only one side has get probability 0
-  double temperature = 1;        ///< both rows of logits are divided by it
-  bool gradient = true;          ///< overwrite the student's logits; otherwise they are only read
+  Index teacher_vocabulary =
+      0;                   ///< row length of the teacher's; entries that only one side has get probability 0
+  double temperature = 1;  ///< both rows of logits are divided by it
+  bool gradient = true;    ///< overwrite the student's logits; otherwise they are only read
 };
 
-/// For each row r: loss[r] = D(p || q), p and q the softmax of the teacher's and the student's logits over the
-/// vocabulary that both have; student logits := weight[r] dD/dz, teacher logits are scratch afterwards. Rows of weight 0
-/// are not looked at: loss 0, gradient 0. `Divergence` has `term(log_p, log_q)` and `pull(log_p, log_q)`.
+/// For each row r: loss[r] = D(p || q), p and q the softmax of the teacher's and the student's logits over
+/// the vocabulary that both have; student logits := weight[r] dD/dz, teacher logits are scratch afterwards.
+/// Rows of weight 0 are not looked at: loss 0, gradient 0. `Divergence` has `term(log_p, log_q)` and
+/// `pull(log_p, log_q)`.
 template <Real T, class Divergence>
 void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape, T* student, T* teacher,
               const T* weight, double* loss) {
@@ -44,12 +46,13 @@ void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape
       };
       const P shift_s(log_normaliser(zs)), shift_t(log_normaliser(zt));
       loss[r] = cpu::row_sum<T>(common, [&](Index i, Index c) {
-        return divergence.term(cpu::load(zt + i, c) * P(inverse) - shift_t, cpu::load(zs + i, c) * P(inverse) - shift_s);
+        return divergence.term(cpu::load(zt + i, c) * P(inverse) - shift_t,
+                               cpu::load(zs + i, c) * P(inverse) - shift_s);
       });
       if (!shape.gradient) continue;
       const double pulled = cpu::row_sum<T>(common, [&](Index i, Index c) {
-        const P pull =
-            divergence.pull(cpu::load(zt + i, c) * P(inverse) - shift_t, cpu::load(zs + i, c) * P(inverse) - shift_s);
+        const P pull = divergence.pull(cpu::load(zt + i, c) * P(inverse) - shift_t,
+                                       cpu::load(zs + i, c) * P(inverse) - shift_s);
         cpu::store(pull, zt + i, c);
         return pull;
       });
@@ -66,8 +69,8 @@ void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape
 /// For each row r of logits (rows, vocabulary): loss[r] = -log softmax(logits)[target[r]], and if `gradient`
 /// logits := weight[r] (softmax - onehot). Rows of weight 0 are not looked at.
 template <Real T>
-void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target, const T* weight,
-                   bool gradient, double* loss) {
+void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target,
+                   const T* weight, bool gradient, double* loss) {
   using P = cpu::Pack<T>;
   parallel_for(rows, 8192 / (vocabulary + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
@@ -90,17 +93,16 @@ void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std
 
 /// out[r] = log softmax(logits / temperature)[token[r]] for rows of `vocabulary` logits.
 template <Real T>
-void token_log_probabilities(CpuDevice, Index rows, Index vocabulary, const T* logits, const std::int32_t* token,
-                             double temperature, T* out) {
+void token_log_probabilities(CpuDevice, Index rows, Index vocabulary, const T* logits,
+                             const std::int32_t* token, double temperature, T* out) {
   using P = cpu::Pack<T>;
   const T inverse = static_cast<T>(1 / temperature);
   parallel_for(rows, 8192 / (vocabulary + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
       const T* z = logits + r * vocabulary;
       const T high = cpu::row_max(z, vocabulary) * inverse;
-      const double total = cpu::row_sum<T>(vocabulary, [&](Index i, Index c) {
-        return exp(cpu::load(z + i, c) * P(inverse) - P(high));
-      });
+      const double total = cpu::row_sum<T>(
+          vocabulary, [&](Index i, Index c) { return exp(cpu::load(z + i, c) * P(inverse) - P(high)); });
       out[r] = z[token[r]] * inverse - (high + static_cast<T>(std::log(total)));
     }
   });

@@ -44,8 +44,8 @@ void softmax_backward(CpuDevice, Write write, Index rows, Index n, const T* y, c
     for (Index r = begin; r < end; ++r) {
       const T *yr = y + r * n, *gr = dy + r * n;
       T* out = dx + r * n;
-      const P dot(static_cast<T>(cpu::row_sum<T>(
-          n, [&](Index i, Index c) { return cpu::load(yr + i, c) * cpu::load(gr + i, c); })));
+      const P dot(static_cast<T>(
+          cpu::row_sum<T>(n, [&](Index i, Index c) { return cpu::load(yr + i, c) * cpu::load(gr + i, c); })));
       cpu::for_packs<T>(n, [&](Index i, Index c) {
         const P value = cpu::load(yr + i, c) * (cpu::load(gr + i, c) - dot);
         cpu::store(write == Write::accumulate ? cpu::load(out + i, c) + value : value, out + i, c);
@@ -76,7 +76,8 @@ void log_softmax_backward(CpuDevice, Write write, Index rows, Index n, const T* 
     for (Index r = begin; r < end; ++r) {
       const T *yr = y + r * n, *gr = dy + r * n;
       T* out = dx + r * n;
-      const P total(static_cast<T>(cpu::row_sum<T>(n, [&](Index i, Index c) { return cpu::load(gr + i, c); })));
+      const P total(
+          static_cast<T>(cpu::row_sum<T>(n, [&](Index i, Index c) { return cpu::load(gr + i, c); })));
       cpu::for_packs<T>(n, [&](Index i, Index c) {
         const P value = cpu::load(gr + i, c) - exp(cpu::load(yr + i, c)) * total;
         cpu::store(write == Write::accumulate ? cpu::load(out + i, c) + value : value, out + i, c);

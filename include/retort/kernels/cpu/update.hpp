@@ -37,7 +37,8 @@ void adamw(CpuDevice, const AdamWStep& s, Index count, T* weight, const T* gradi
   });
 }
 
-/// velocity = momentum velocity + gradient + decay weight; weight -= rate velocity (nesterov: rate (gradient + momentum velocity)).
+/// velocity = momentum velocity + gradient + decay weight; weight -= rate velocity (nesterov: rate (gradient
+/// + momentum velocity)).
 struct SgdStep {
   double rate, momentum, weight_decay;
   bool nesterov = false;

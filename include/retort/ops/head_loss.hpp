@@ -1,0 +1,193 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "retort/autograd/context.hpp"
+#include "retort/kernels/cpu/gemm.hpp"
+#include "retort/kernels/cpu/norm.hpp"
+#include "retort/kernels/cpu/row_loss.hpp"
+
+/// Output projection and loss in one op, a chunk of rows at a time: logits (rows, vocabulary) are never whole
+/// in memory, and the gradient overwrites them where they stand.
+namespace retort {
+
+/// The projection from hidden states to logits: scale * (h w') + bias. w (vocabulary, width), bias
+/// (vocabulary) or nullptr; T5's tied head has scale width^-1/2.
+template <Backend B>
+struct Head {
+  const Parameter<B>* weight = nullptr;
+  const Parameter<B>* bias = nullptr;
+  double scale = 1;
+
+  [[nodiscard]] Index vocabulary() const { return weight->shape()[0]; }
+  [[nodiscard]] Index width() const { return weight->shape()[1]; }
+};
+
+/// Logits (rows, vocabulary) of hidden states (rows, width), without a record.
+template <Backend B>
+void project(const Head<B>& head, Index rows, const typename B::Scalar* hidden, typename B::Scalar* logits) {
+  using T = typename B::Scalar;
+  using kernels::Op;
+  const typename B::Device device{};
+  const Index v = head.vocabulary(), d = head.width();
+  kernels::gemm(device, Op::none, Op::transpose, rows, v, d, static_cast<T>(head.scale), hidden, d,
+                std::as_const(head.weight->value).data(), d, T(0), logits, v);
+  if (head.bias != nullptr)
+    kernels::add_bias(device, rows, v, std::as_const(head.bias->value).data(), logits);
+}
+
+/// A weighted sum of row losses.
+template <Backend B>
+struct HeadLoss {
+  Variable<B> value;            ///< sum over rows of weight * loss
+  std::vector<double> per_row;  ///< the unweighted loss of each row (0 where the weight is 0)
+};
+
+/// How the loss is computed; no choice changes its value beyond rounding.
+struct HeadLossOptions {
+  double temperature = 1;  ///< divides both rows of logits
+  Index chunk_rows = 0;    ///< rows whose logits are in memory at once; 0: as many as fit in `chunk_bytes`
+  Index chunk_bytes = 52 << 20;
+};
+
+namespace detail {
+
+inline Index chunk_of(const HeadLossOptions& o, Index bytes_per_row) {
+  return o.chunk_rows > 0 ? o.chunk_rows : std::max<Index>(16, o.chunk_bytes / bytes_per_row);
+}
+
+/// Runs `row_pass(first, rows, logits, weights, gradient, loss)` over chunks. It replaces logits by their
+/// gradient if asked, `factor` times: dh (rows, width) receives the gradient to the hidden states, the head's
+/// parameters theirs.
+template <Backend B, class RowPass>
+void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const TensorOf<B>& weights, Index chunk,
+                bool gradient, typename B::Scalar* dh, std::vector<double>& per_row, RowPass row_pass) {
+  using T = typename B::Scalar;
+  using kernels::Op;
+  const typename B::Device device{};
+  const Index rows = hidden.shape()[0], v = head.vocabulary(), d = head.width();
+  const T s = static_cast<T>(head.scale);
+  TensorOf<B> logits({std::min(chunk, rows), v});
+  for (Index first = 0; first < rows; first += chunk) {
+    const Index n = std::min(chunk, rows - first);
+    const T* h = hidden.data() + first * d;
+    project(head, n, h, logits.data());
+    row_pass(first, n, logits.data(), weights.data() + first, gradient, per_row.data() + first);
+    if (!gradient) continue;
+    if (dh != nullptr)
+      kernels::gemm(device, Op::none, Op::none, n, d, v, s, logits.data(), v,
+                    std::as_const(head.weight->value).data(), d, T(0), dh + first * d, d);
+    if (head.weight->trainable) {
+      const T beta = head.weight->open_grad() == Write::accumulate ? T(1) : T(0);
+      kernels::gemm(device, Op::transpose, Op::none, v, d, n, s, logits.data(), v, h, d, beta,
+                    head.weight->grad.data(), d);
+    }
+    if (head.bias != nullptr && head.bias->trainable)
+      kernels::sum_rows(device, head.bias->open_grad(), n, v, logits.data(), head.bias->grad.data());
+  }
+}
+
+/// The op around `for_chunks`. Gradients are computed in the forward pass, while the logits are at hand, for
+/// an upstream gradient of 1; another upstream gradient u costs a second pass with weights (u - 1) in
+/// `backward`.
+template <Backend B, class RowPass>
+HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& head,
+                      const Variable<B>& hidden, const TensorOf<B>& weights, Index chunk, RowPass row_pass) {
+  using T = typename B::Scalar;
+  if (hidden.value().rank() != 2 || hidden.shape()[1] != head.width())
+    fail<ShapeError>(op, "hidden states {} and head weight {}: expected (rows, width), (vocabulary, width)",
+                     hidden.shape(), head.weight->shape());
+  const Index rows = hidden.shape()[0];
+  require_shape(op, "row weights", weights.shape(), Shape{rows});
+
+  std::vector<double> per_row(static_cast<std::size_t>(rows));
+  const bool gradient = context.tape != nullptr && (hidden.requires_grad() || head.weight->trainable);
+  TensorOf<B> dh = gradient && hidden.requires_grad() ? TensorOf<B>(hidden.shape()) : TensorOf<B>{};
+  for_chunks(head, hidden.value(), weights, chunk, gradient, dh.data(), per_row, row_pass);
+
+  const std::vector<T> w = weights.to_host();
+  double total = 0;
+  for (std::size_t r = 0; r < per_row.size(); ++r) total += static_cast<double>(w[r]) * per_row[r];
+  const auto value = TensorOf<B>::full({}, static_cast<T>(total));
+  if (!gradient) return {Variable<B>(value), std::move(per_row)};
+
+  if (head.weight->trainable) ++head.weight->open_losses;
+  return {context.tape->record(
+              op, value,
+              [=](const TensorOf<B>& upstream) {
+                if (head.weight->trainable) --head.weight->open_losses;
+                const T u = upstream.item();
+                if (u == T(1)) {
+                  if (dh) pass_gradient(hidden, dh);
+                  return;
+                }
+                TensorOf<B> rest = weights.clone(), more = dh ? TensorOf<B>(dh.shape()) : TensorOf<B>{};
+                kernels::map(
+                    typename B::Device{}, Write::overwrite, rest.size(),
+                    [u](auto x) { return x * decltype(x)(u - T(1)); }, rest.data(), weights.data());
+                std::vector<double> unused(static_cast<std::size_t>(rows));
+                for_chunks(head, hidden.value(), rest, chunk, true, more.data(), unused, row_pass);
+                if (!dh) return;
+                kernels::map(
+                    typename B::Device{}, Write::accumulate, more.size(), [](auto x) { return x; },
+                    more.data(), dh.data());
+                pass_gradient(hidden, more);
+              }),
+          std::move(per_row)};
+}
+
+}  // namespace detail
+
+/// Sum over rows r of weights[r] * D(p_r || q_r): p from the teacher's hidden states (rows, teacher width), q
+/// from the student's (rows, student width), each through its own head. `Divergence` as in
+/// distill/divergences.hpp. The vocabularies may differ in length (padding): entries that only one side has
+/// count as probability 0.
+///
+/// Definition: sum(weights * D(softmax(project(teacher)), softmax(project(student)))).
+template <class Divergence, Backend B>
+[[nodiscard]] HeadLoss<B> head_divergence(const Context<B>& context, const Divergence& divergence,
+                                          const Head<B>& student, const Variable<B>& hidden,
+                                          const Head<B>& teacher, const TensorOf<B>& teacher_hidden,
+                                          const TensorOf<B>& weights, const HeadLossOptions& options = {}) {
+  using T = typename B::Scalar;
+  if (teacher_hidden.rank() != 2 || teacher_hidden.shape()[1] != teacher.width() ||
+      teacher_hidden.shape()[0] != hidden.shape()[0])
+    fail<ShapeError>("head_divergence",
+                     "teacher's hidden states {} for a head of width {} and {} student rows",
+                     teacher_hidden.shape(), teacher.width(), hidden.shape()[0]);
+  if (!(options.temperature > 0))
+    fail<ValueError>("head_divergence", "temperature {}, expected > 0", options.temperature);
+  const Index vs = student.vocabulary(), vt = teacher.vocabulary();
+  const Index chunk = detail::chunk_of(options, (vs + vt) * static_cast<Index>(sizeof(T)));
+  TensorOf<B> scratch({std::min(chunk, hidden.shape()[0]), vt});
+  return detail::head_loss(
+      context, "head_divergence", student, hidden, weights, chunk,
+      [=](Index first, Index n, T* logits, const T* w, bool gradient, double* loss) mutable {
+        project(teacher, n, teacher_hidden.data() + first * teacher.width(), scratch.data());
+        kernels::row_loss(typename B::Device{}, divergence, {n, vs, vt, options.temperature, gradient},
+                          logits, scratch.data(), w, loss);
+      });
+}
+
+/// Sum over rows of weights[r] * -log softmax(project(hidden))[targets[r]]; ignored positions have weight 0.
+/// Targets (rows) are token ids in [0, vocabulary).
+template <Backend B>
+[[nodiscard]] HeadLoss<B> head_cross_entropy(const Context<B>& context, const Head<B>& head,
+                                             const Variable<B>& hidden, const IndexTensor<B>& targets,
+                                             const TensorOf<B>& weights,
+                                             const HeadLossOptions& options = {}) {
+  using T = typename B::Scalar;
+  require_shape("head_cross_entropy", "targets", targets.shape(), Shape{hidden.shape()[0]});
+  const Index v = head.vocabulary();
+  for (const auto id : targets.to_host())
+    if (id < 0 || id >= v) fail<ShapeError>("head_cross_entropy", "target {} is outside [0, {})", id, v);
+  return detail::head_loss(context, "head_cross_entropy", head, hidden, weights,
+                           detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
+                           [=](Index first, Index n, T* logits, const T* w, bool gradient, double* loss) {
+                             kernels::cross_entropy(typename B::Device{}, n, v, logits,
+                                                    targets.data() + first, w, gradient, loss);
+                           });
+}
+
+}  // namespace retort

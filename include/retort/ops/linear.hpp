@@ -1,0 +1,87 @@
+#pragma once
+
+#include "retort/autograd/tape.hpp"
+#include "retort/kernels/cpu/gemm.hpp"
+#include "retort/kernels/cpu/norm.hpp"
+
+namespace retort {
+
+/// y (N, out) = x (N, in) w' + bias, w (out, in) as PyTorch stores it, bias (out) or nullptr.
+template <Backend B>
+[[nodiscard]] Variable<B> linear(const Variable<B>& x, const Variable<B>& w,
+                                 const Variable<B>* bias = nullptr) {
+  using T = typename B::Scalar;
+  using kernels::Op;
+  if (x.value().rank() != 2 || w.value().rank() != 2 || x.shape()[1] != w.shape()[1])
+    fail<ShapeError>("linear", "input {} and weight {}: expected (rows, in) and (out, in)", x.shape(),
+                     w.shape());
+  const Index rows = x.shape()[0], in = x.shape()[1], out = w.shape()[0];
+  if (bias != nullptr) require_shape("linear", "bias", bias->shape(), Shape{out});
+
+  const typename B::Device device{};
+  TensorOf<B> y({rows, out});
+  kernels::gemm(device, Op::none, Op::transpose, rows, out, in, T(1), x.data(), in, w.data(), in, T(0),
+                y.data(), out);
+  if (bias != nullptr) kernels::add_bias(device, rows, out, bias->data(), y.data());
+
+  const Variable<B> b = bias != nullptr ? *bias : Variable<B>{};
+  return record(
+      "linear", y,
+      [x, w, b, rows, in, out](const TensorOf<B>& dy) {
+        const typename B::Device on{};
+        const auto beta = [](Write write) { return write == Write::accumulate ? T(1) : T(0); };
+        if (auto dx = gradient_target(x))  // dx = dy w
+          kernels::gemm(on, Op::none, Op::none, rows, in, out, T(1), dy.data(), out, w.data(), in,
+                        beta(dx.write), dx.data, in);
+        if (auto dw = gradient_target(w))  // dw = dy' x
+          kernels::gemm(on, Op::transpose, Op::none, out, in, rows, T(1), dy.data(), out, x.data(), in,
+                        beta(dw.write), dw.data, in);
+        if (auto db = gradient_target(b)) kernels::sum_rows(on, db.write, rows, out, dy.data(), db.data);
+      },
+      x, w, b);
+}
+
+/// Batched matrix product: a (..., m, k) times b (..., k, n), or b (..., n, k) if `transpose_b`; equal
+/// leading dimensions. The plain building block that fused attention is tested against.
+template <Backend B>
+[[nodiscard]] Variable<B> matmul(const Variable<B>& a, const Variable<B>& b, bool transpose_b = false) {
+  using T = typename B::Scalar;
+  using kernels::Op;
+  const int rank = a.value().rank();
+  const bool ranks_fit = rank >= 2 && b.value().rank() == rank;
+  const Index m = ranks_fit ? a.shape()[-2] : 0, k = ranks_fit ? a.shape()[-1] : 0;
+  const Index n = ranks_fit ? b.shape()[transpose_b ? -2 : -1] : 0;
+  bool fits = ranks_fit && b.shape()[transpose_b ? -1 : -2] == k;
+  for (int i = 0; fits && i < rank - 2; ++i) fits = a.shape()[i] == b.shape()[i];
+  if (!fits)
+    fail<ShapeError>("matmul", "{} times {}{}", a.shape(), b.shape(), transpose_b ? " transposed" : "");
+  const Index batch = a.shape().rows() / m;
+  TensorOf<B> y(a.shape().with(-1, n));
+  for (Index i = 0; i < batch; ++i)
+    kernels::gemm(typename B::Device{}, Op::none, transpose_b ? Op::transpose : Op::none, m, n, k, T(1),
+                  a.data() + i * m * k, k, b.data() + i * k * n, transpose_b ? k : n, T(0),
+                  y.data() + i * m * n, n);
+  return record(
+      "matmul", y,
+      [=](const TensorOf<B>& dy) {
+        const typename B::Device on{};
+        const auto beta = [](Write write) { return write == Write::accumulate ? T(1) : T(0); };
+        const auto da = gradient_target(a);
+        const auto db = gradient_target(b);
+        for (Index i = 0; i < batch; ++i) {
+          const T *g = dy.data() + i * m * n, *pa = a.data() + i * m * k, *pb = b.data() + i * k * n;
+          if (da)
+            kernels::gemm(on, Op::none, transpose_b ? Op::none : Op::transpose, m, k, n, T(1), g, n, pb,
+                          transpose_b ? k : n, beta(da.write), da.data + i * m * k, k);
+          if (db && transpose_b)
+            kernels::gemm(on, Op::transpose, Op::none, n, k, m, T(1), g, n, pa, k, beta(db.write),
+                          db.data + i * k * n, k);
+          if (db && !transpose_b)
+            kernels::gemm(on, Op::transpose, Op::none, k, n, m, T(1), pa, k, g, n, beta(db.write),
+                          db.data + i * k * n, n);
+        }
+      },
+      a, b);
+}
+
+}  // namespace retort

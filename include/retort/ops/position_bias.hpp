@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cmath>
+
+#include "retort/autograd/tape.hpp"
+
+/// T5's relative positions (Raffel et al. 2020, section 2.1): a learned bias for each head and bucket of
+/// distances.
+namespace retort {
+
+/// Bucket of the distance key position - query position: half of the buckets are exact, the other half grows
+/// logarithmically up to `max_distance`. Bidirectional: one half of the buckets for keys after the query, one
+/// for those before. Causal: keys after the query share bucket 0.
+[[nodiscard]] inline Index relative_position_bucket(Index distance, bool bidirectional, Index buckets,
+                                                    Index max_distance) {
+  Index offset = 0, n = -distance;
+  if (bidirectional) {
+    buckets /= 2;
+    if (n < 0) {
+      offset = buckets;
+      n = -n;
+    }
+  } else {
+    n = std::max<Index>(n, 0);
+  }
+  const Index exact = buckets / 2;
+  if (n < exact) return offset + n;
+  // float, as the reference computes it: the bucket borders depend on it
+  const float grown =
+      std::log(static_cast<float>(n) / static_cast<float>(exact)) /
+      static_cast<float>(std::log(static_cast<double>(max_distance) / static_cast<double>(exact))) *
+      static_cast<float>(buckets - exact);
+  return offset + std::min(buckets - 1, exact + static_cast<Index>(grown));
+}
+
+/// The bias by distance, (heads, 2 reach - 1), from a table (buckets, heads): column d + reach - 1 is the
+/// bias for distance d = key position - query position. What `attention` takes.
+template <Backend B>
+[[nodiscard]] Variable<B> relative_position_bias(const Variable<B>& table, Index reach, bool bidirectional,
+                                                 Index max_distance) {
+  if (table.value().rank() != 2 || reach < 1)
+    fail<ShapeError>("relative_position_bias", "table {} and reach {}: expected (buckets, heads), at least 1",
+                     table.shape(), reach);
+  const Index buckets = table.shape()[0], heads = table.shape()[1], width = 2 * reach - 1;
+  std::vector<Index> bucket(static_cast<std::size_t>(width));
+  for (Index c = 0; c < width; ++c)
+    bucket[static_cast<std::size_t>(c)] =
+        relative_position_bucket(c - (reach - 1), bidirectional, buckets, max_distance);
+  TensorOf<B> y({heads, width});
+  for (Index h = 0; h < heads; ++h)
+    for (Index c = 0; c < width; ++c)
+      y.data()[h * width + c] = table.data()[bucket[static_cast<std::size_t>(c)] * heads + h];
+  return record(
+      "relative_position_bias", y,
+      [=](const TensorOf<B>& dy) {
+        if (auto dt = zeroed_gradient_target(table))
+          for (Index h = 0; h < heads; ++h)
+            for (Index c = 0; c < width; ++c)
+              dt.data[bucket[static_cast<std::size_t>(c)] * heads + h] += dy.data()[h * width + c];
+      },
+      table);
+}
+
+}  // namespace retort

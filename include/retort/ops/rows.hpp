@@ -1,0 +1,39 @@
+#pragma once
+
+#include "retort/autograd/tape.hpp"
+#include "retort/kernels/cpu/gather.hpp"
+
+/// Rows by index: token embeddings, response positions.
+namespace retort {
+
+/// y (N, n) = factor * x[index[r]] for x (rows, n): an embedding lookup, or a selection of positions. Throws
+/// ShapeError for an index outside [0, rows). The gradient is added in the order of r for rows that share an
+/// index.
+template <Backend B>
+[[nodiscard]] Variable<B> take_rows(const Variable<B>& x, const IndexTensor<B>& index, double factor = 1,
+                                    const char* op = "take_rows") {
+  using T = typename B::Scalar;
+  if (x.value().rank() != 2 || index.rank() != 1)
+    fail<ShapeError>(op, "rows of {} by index {}: expected (rows, n) and (N)", x.shape(), index.shape());
+  const Index rows = index.size(), n = x.shape()[1];
+  for (const auto i : index.to_host())
+    if (i < 0 || i >= x.shape()[0]) fail<ShapeError>(op, "index {} is outside [0, {})", i, x.shape()[0]);
+  TensorOf<B> y({rows, n});
+  kernels::take_rows(typename B::Device{}, rows, n, x.data(), index.data(), static_cast<T>(factor), y.data());
+  return record(
+      op, y,
+      [x, index, factor, rows, n](const TensorOf<B>& dy) {
+        if (auto dx = zeroed_gradient_target(x))
+          kernels::scatter_add_rows(typename B::Device{}, rows, n, dy.data(), index.data(),
+                                    static_cast<T>(factor), dx.data);
+      },
+      x);
+}
+
+/// Token embeddings (N, width) of ids (N) from a table (vocabulary, width).
+template <Backend B>
+[[nodiscard]] Variable<B> embedding(const Variable<B>& table, const IndexTensor<B>& ids) {
+  return take_rows(table, ids, 1, "embedding");
+}
+
+}  // namespace retort

@@ -21,123 +21,142 @@ struct AttentionOptions {
   bool causal = false;  ///< query i of n sees keys [0, keys - n + i]
 };
 
+/// Columns [first, first + width) of the rows of a variable (rows, n): how attention finds queries, keys and
+/// values in the results of fused projections.
+template <Backend B>
+struct Columns {
+  Variable<B> rows;
+  Index first = 0;
+  Index width = 0;
+
+  [[nodiscard]] const typename B::Scalar* data() const { return rows.data() + first; }
+  [[nodiscard]] Index stride() const { return rows.shape()[1]; }
+};
+
 namespace detail {
 
 template <Backend B>
-void require_attention(const char* op, const AttentionOptions& o, const AttentionLayout& layout,
-                       Index width_q, Index width_kv, Index q_rows, Index kv_rows, const Variable<B>* bias,
-                       Index reach) {
+void require_attention(const AttentionOptions& o, const AttentionLayout& layout, const Columns<B>& q,
+                       const Columns<B>& k, const Columns<B>& v, const Variable<B>* bias) {
+  constexpr const char* op = "attention";
+  for (const auto* c : {&q, &k, &v})
+    if (c->rows.value().rank() != 2 || c->first < 0 || c->first + c->width > c->stride())
+      fail<ShapeError>(op, "columns [{}, {}) of a variable of shape {}", c->first, c->first + c->width,
+                       c->rows.shape());
   if (o.heads < 1 || o.kv_heads < 1 || o.heads % o.kv_heads != 0)
     fail<ShapeError>(op, "{} query heads cannot share {} key/value heads", o.heads, o.kv_heads);
-  if (width_q % o.heads != 0 || width_kv * o.heads != width_q * o.kv_heads)
-    fail<ShapeError>(op, "query width {} in {} heads, key/value width {} in {} heads", width_q, o.heads,
-                     width_kv, o.kv_heads);
+  if (q.width % o.heads != 0 || k.width * o.heads != q.width * o.kv_heads || v.width != k.width)
+    fail<ShapeError>(op, "query width {} in {} heads, key width {} and value width {} in {} heads", q.width,
+                     o.heads, k.width, v.width, o.kv_heads);
+  if (k.rows.shape()[0] != v.rows.shape()[0])
+    fail<ShapeError>(op, "key has shape {} but value has shape {}: dimension 0 must match", k.rows.shape(),
+                     v.rows.shape());
   if (layout.queries.count() != layout.keys.count())
     fail<ShapeError>(op, "{} query sequences, {} key sequences", layout.queries.count(), layout.keys.count());
-  if (layout.queries.end() > q_rows || layout.keys.end() > kv_rows)
-    fail<ShapeError>(op, "the layout names rows up to {} and {}, query has {} and key {}",
-                     layout.queries.end(), layout.keys.end(), q_rows, kv_rows);
-  if (bias != nullptr) {
-    if (bias->value().rank() != 2 || bias->shape()[0] != o.heads || bias->shape()[1] % 2 == 0)
-      fail<ShapeError>(op, "bias has shape {}, expected ({}, 2 reach - 1)", bias->shape(), o.heads);
-    for (std::size_t b = 0; b < layout.keys.count(); ++b)
-      if (layout.keys.length[b] > reach || layout.queries.length[b] > layout.keys.length[b])
-        fail<ShapeError>(op, "a bias of reach {} for {} queries and {} keys", reach, layout.queries.length[b],
-                         layout.keys.length[b]);
-  }
+  if (layout.queries.end() > q.rows.shape()[0] || layout.keys.end() > k.rows.shape()[0])
+    fail<ShapeError>(op, "the layout names rows up to {} and {}, query has shape {} and key {}",
+                     layout.queries.end(), layout.keys.end(), q.rows.shape(), k.rows.shape());
+  if (bias == nullptr) return;
+  if (bias->value().rank() != 2 || bias->shape()[0] != o.heads || bias->shape()[1] % 2 == 0)
+    fail<ShapeError>(op, "bias has shape {}, expected ({}, 2 reach - 1)", bias->shape(), o.heads);
+  const Index reach = (bias->shape()[1] + 1) / 2;
+  for (std::size_t b = 0; b < layout.keys.count(); ++b)
+    if (layout.keys.length[b] > reach || layout.queries.length[b] > layout.keys.length[b])
+      fail<ShapeError>(op, "a bias of reach {} for {} queries and {} keys", reach, layout.queries.length[b],
+                       layout.keys.length[b]);
 }
+
+/// Collects gradients of column ranges: ranges of the same variable share one buffer.
+template <Backend B>
+class ColumnGradients {
+ public:
+  /// Where to write the gradient of `c`.
+  [[nodiscard]] typename B::Scalar* open(const Columns<B>& c) {
+    for (auto& [rows, gradient] : buffers_)
+      if (rows.data() == c.rows.data()) return gradient.data() + c.first;
+    buffers_.emplace_back(c.rows, TensorOf<B>::zeros(c.rows.shape()));
+    return buffers_.back().second.data() + c.first;
+  }
+  void pass() const {
+    for (const auto& [rows, gradient] : buffers_) pass_gradient(rows, gradient);
+  }
+
+ private:
+  std::vector<std::pair<Variable<B>, TensorOf<B>>> buffers_;
+};
 
 }  // namespace detail
 
-/// Attention of packed rows: q (Nq, heads * width), kv (Nk, 2 * kv_heads * width) keys then values of each
-/// row. `bias` (heads, 2 reach - 1) is added to the scores by key position minus query position (T5's
-/// relative positions, ALiBi), or nullptr. Positions are counted so that the last query stands at the last
-/// key. Result (Nq, heads * width); rows outside every query segment are 0. Key segments of different
-/// sequences must not overlap when gradients are wanted.
+/// Attention of packed rows: q (Nq, heads * width), k and v (Nk, kv_heads * width). `bias` (heads, 2 reach -
+/// 1) is added to the scores by key position minus query position (T5's relative positions, ALiBi), or
+/// nullptr. Positions are counted so that the last query stands at the last key. Result (Nq, heads * width);
+/// rows outside every query segment are 0. Key segments of different sequences must not overlap when
+/// gradients are wanted.
 ///
 /// Definition: for every sequence and head, matmul(softmax(scale matmul(q, k') + bias + mask), v).
 template <Backend B>
 [[nodiscard]] Variable<B> attention(const AttentionOptions& options,
+                                    std::shared_ptr<const AttentionLayout> layout, const Columns<B>& q,
+                                    const Columns<B>& k, const Columns<B>& v,
+                                    const Variable<B>* bias = nullptr) {
+  using T = typename B::Scalar;
+  detail::require_attention(options, *layout, q, k, v, bias);
+  const kernels::AttentionShape shape{.heads = options.heads,
+                                      .kv_heads = options.kv_heads,
+                                      .width = q.width / options.heads,
+                                      .q_stride = q.stride(),
+                                      .k_stride = k.stride(),
+                                      .v_stride = v.stride(),
+                                      .o_stride = q.width,
+                                      .scale = options.scale,
+                                      .causal = options.causal,
+                                      .bias_reach = bias != nullptr ? (bias->shape()[1] + 1) / 2 : 0};
+  const Variable<B> b = bias != nullptr ? *bias : Variable<B>{};
+  const Index rows = q.rows.shape()[0];
+  auto o = TensorOf<B>::zeros({rows, q.width});  // (Nq, heads * width)
+  TensorOf<B> lse({rows, options.heads});        // log sum exp of each row of scores
+  kernels::attention(typename B::Device{}, shape, layout->queries, layout->keys, q.data(), k.data(), v.data(),
+                     b.data(), o.data(), lse.data());
+  return record(
+      "attention", o,
+      [=](const TensorOf<B>& d_o) {
+        detail::ColumnGradients<B> gradients;
+        const auto db = zeroed_gradient_target(b);
+        T *dq = gradients.open(q), *dk = gradients.open(k), *dv = gradients.open(v);
+        kernels::attention_backward<T>(typename B::Device{}, shape, layout->queries, layout->keys, q.data(),
+                                       k.data(), v.data(), b.data(), lse.data(), d_o.data(),
+                                       {dq, dk, dv, db.data});
+        gradients.pass();
+      },
+      q.rows, k.rows, v.rows, b);
+}
+
+/// Attention whose keys and values come from one projection: q (Nq, heads * width), kv (Nk, 2 * kv_heads *
+/// width).
+template <Backend B>
+[[nodiscard]] Variable<B> attention(const AttentionOptions& options,
                                     std::shared_ptr<const AttentionLayout> layout, const Variable<B>& q,
                                     const Variable<B>& kv, const Variable<B>* bias = nullptr) {
-  using T = typename B::Scalar;
   if (q.value().rank() != 2 || kv.value().rank() != 2 || kv.shape()[1] % 2 != 0)
     fail<ShapeError>("attention",
                      "query {} and key/value {}: expected (rows, heads * width), (rows, 2 * heads * width)",
                      q.shape(), kv.shape());
-  const Index width_q = q.shape()[1], width_kv = kv.shape()[1] / 2;
-  const Index reach = bias != nullptr ? (bias->shape()[-1] + 1) / 2 : 0;
-  detail::require_attention("attention", options, *layout, width_q, width_kv, q.shape()[0], kv.shape()[0],
-                            bias, reach);
-  const kernels::AttentionShape shape{.heads = options.heads,
-                                      .kv_heads = options.kv_heads,
-                                      .width = width_q / options.heads,
-                                      .q_stride = width_q,
-                                      .k_stride = 2 * width_kv,
-                                      .v_stride = 2 * width_kv,
-                                      .o_stride = width_q,
-                                      .scale = options.scale,
-                                      .causal = options.causal,
-                                      .bias_reach = reach};
-  const Variable<B> b = bias != nullptr ? *bias : Variable<B>{};
-  auto o = TensorOf<B>::zeros({q.shape()[0], width_q});
-  TensorOf<B> lse({q.shape()[0], options.heads});
-  kernels::attention(typename B::Device{}, shape, layout->queries, layout->keys, q.data(), kv.data(),
-                     kv.data() + width_kv, b.data(), o.data(), lse.data());
-  return record(
-      "attention", o,
-      [=](const TensorOf<B>& dy) {
-        auto dq = TensorOf<B>::zeros(q.shape()), dkv = TensorOf<B>::zeros(kv.shape());
-        const auto db = zeroed_gradient_target(b);
-        kernels::attention_backward<T>(typename B::Device{}, shape, layout->queries, layout->keys, q.data(),
-                                       kv.data(), kv.data() + width_kv, b.data(), lse.data(), dy.data(),
-                                       {dq.data(), dkv.data(), dkv.data() + width_kv, db.data});
-        pass_gradient(q, dq);
-        pass_gradient(kv, dkv);
-      },
-      q, kv, b);
+  const Index width = kv.shape()[1] / 2;
+  return attention<B>(options, std::move(layout), {q, 0, q.shape()[1]}, {kv, 0, width}, {kv, width, width},
+                      bias);
 }
 
 /// Self-attention from one projection: qkv (N, (heads + 2 kv_heads) * width), each row its query heads, key
-/// heads, value heads. The rest as `attention`.
+/// heads, value heads.
 template <Backend B>
 [[nodiscard]] Variable<B> self_attention(const AttentionOptions& options,
                                          std::shared_ptr<const AttentionLayout> layout,
                                          const Variable<B>& qkv, const Variable<B>* bias = nullptr) {
-  using T = typename B::Scalar;
-  const Index parts = options.heads + 2 * options.kv_heads, row = qkv.shape().last();
-  if (qkv.value().rank() != 2 || row % parts != 0)
+  const Index parts = options.heads + 2 * options.kv_heads;
+  if (qkv.value().rank() != 2 || qkv.shape()[1] % parts != 0)
     fail<ShapeError>("self_attention", "qkv has shape {}, expected (rows, {} * width)", qkv.shape(), parts);
-  const Index width = row / parts, width_q = options.heads * width, width_kv = options.kv_heads * width;
-  const Index rows = qkv.shape()[0], reach = bias != nullptr ? (bias->shape()[-1] + 1) / 2 : 0;
-  detail::require_attention("self_attention", options, *layout, width_q, width_kv, rows, rows, bias, reach);
-  const kernels::AttentionShape shape{.heads = options.heads,
-                                      .kv_heads = options.kv_heads,
-                                      .width = width,
-                                      .q_stride = row,
-                                      .k_stride = row,
-                                      .v_stride = row,
-                                      .o_stride = width_q,
-                                      .scale = options.scale,
-                                      .causal = options.causal,
-                                      .bias_reach = reach};
-  const Variable<B> b = bias != nullptr ? *bias : Variable<B>{};
-  auto o = TensorOf<B>::zeros({rows, width_q});
-  TensorOf<B> lse({rows, options.heads});
-  kernels::attention(typename B::Device{}, shape, layout->queries, layout->keys, qkv.data(),
-                     qkv.data() + width_q, qkv.data() + width_q + width_kv, b.data(), o.data(), lse.data());
-  return record(
-      "self_attention", o,
-      [=](const TensorOf<B>& dy) {
-        auto d = TensorOf<B>::zeros(qkv.shape());
-        const auto db = zeroed_gradient_target(b);
-        kernels::attention_backward<T>(
-            typename B::Device{}, shape, layout->queries, layout->keys, qkv.data(), qkv.data() + width_q,
-            qkv.data() + width_q + width_kv, b.data(), lse.data(), dy.data(),
-            {d.data(), d.data() + width_q, d.data() + width_q + width_kv, db.data});
-        pass_gradient(qkv, d);
-      },
-      qkv, b);
+  const Index width = qkv.shape()[1] / parts, q = options.heads * width, kv = options.kv_heads * width;
+  return attention<B>(options, std::move(layout), {qkv, 0, q}, {qkv, q, kv}, {qkv, q + kv, kv}, bias);
 }
 
 }  // namespace retort

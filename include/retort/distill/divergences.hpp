@@ -1,0 +1,202 @@
+#pragma once
+
+#include "retort/core/math.hpp"
+
+/// The divergences between a teacher's next-token distribution p and a student's q, each as two scalar
+/// functions of log p_v and log q_v, generic over their number:
+///
+///   term   phi(p, q); the divergence is the sum of phi over the vocabulary
+///   pull   q dphi/dq, up to a multiple of q, which the row driver's gradient cancels:
+///          dD/dz_j = (pull_j - q_j sum_v pull_v) / temperature
+///
+/// The KL terms carry the summands -p + q (sum 0): every term is then >= 0 by itself, and rounding cannot
+/// make a divergence of close distributions negative. A policy with a parameter has `problem()`: nullptr, or
+/// what is wrong. Sources: GKD = Agarwal et al. 2024 (arXiv 2306.13649), DistiLLM = Ko et al. 2024 (arXiv
+/// 2402.03898), f-distill = Wen et al. 2023 (arXiv 2307.15190).
+namespace retort {
+
+/// KL(p || q): mass covering; classical (supervised) distillation.
+struct ForwardKl {
+  static constexpr const char* name = "forward_kl";
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    using namespace math;
+    const N p = exp(log_p);
+    return times_or_zero(p, log_p - log_q) - p + exp(log_q);
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    using namespace math;
+    return exp(log_q) - exp(log_p);
+  }
+  template <class F>
+  void each_field(F&&) const {}
+};
+
+/// KL(q || p): mode seeking; MiniLLM's and on-policy distillation's favourite.
+struct ReverseKl {
+  static constexpr const char* name = "reverse_kl";
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    using namespace math;
+    const N q = exp(log_q);
+    return times_or_zero(q, log_q - log_p) - q + exp(log_p);
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    using namespace math;
+    return times_or_zero(exp(log_q), log_q - log_p);
+  }
+  template <class F>
+  void each_field(F&&) const {}
+};
+
+namespace detail {
+
+/// log(a exp(log_p) + (1 - a) exp(log_q)) from the probabilities, where at least one is not 0.
+template <class N>
+RETORT_HD N log_mixture(N p, N q, double a) {
+  using namespace math;
+  return log(N(a) * p + N(1 - a) * q);
+}
+
+}  // namespace detail
+
+/// Generalised Jensen-Shannon divergence beta KL(p || m) + (1 - beta) KL(q || m), m = beta p + (1 - beta) q,
+/// for 0 < beta < 1 (GKD, section 2). beta belongs to the teacher: its term and its share of the mixture.
+/// JSD(beta) / beta tends to ForwardKl for beta -> 0 and JSD(beta) / (1 - beta) to ReverseKl for beta -> 1,
+/// so its gradients are small near the ends; `NormalisedJsd` is not.
+struct Jsd {
+  static constexpr const char* name = "jsd";
+  double beta = 0.5;
+
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    using namespace math;
+    const N p = exp(log_p), q = exp(log_q), log_m = detail::log_mixture(p, q, beta);
+    return times_or_zero(N(beta) * p, log_p - log_m) + times_or_zero(N(1 - beta) * q, log_q - log_m);
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    using namespace math;
+    const N p = exp(log_p), q = exp(log_q);
+    return times_or_zero(N(1 - beta) * q, log_q - detail::log_mixture(p, q, beta));
+  }
+  [[nodiscard]] constexpr const char* problem() const {
+    if (beta == 0) return "beta = 0 is not a Jensen-Shannon divergence: use ForwardKl (forward_kl)";
+    if (beta == 1) return "beta = 1 is not a Jensen-Shannon divergence: use ReverseKl (reverse_kl)";
+    return beta > 0 && beta < 1 ? nullptr : "beta must lie between 0 and 1";
+  }
+  template <class F>
+  void each_field(F&& f) const {
+    f("beta", beta);
+  }
+};
+
+/// JSD(beta) / (beta (1 - beta)): continuous to ForwardKl at beta -> 0 and to ReverseKl at beta -> 1.
+struct NormalisedJsd {
+  static constexpr const char* name = "normalised_jsd";
+  double beta = 0.5;
+
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    return N(1 / (beta * (1 - beta))) * Jsd{beta}.term(log_p, log_q);
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    return N(1 / (beta * (1 - beta))) * Jsd{beta}.pull(log_p, log_q);
+  }
+  [[nodiscard]] constexpr const char* problem() const { return Jsd{beta}.problem(); }
+  template <class F>
+  void each_field(F&& f) const {
+    f("beta", beta);
+  }
+};
+
+/// Total variation distance, half the sum of |p - q| (f-distill).
+struct TotalVariation {
+  static constexpr const char* name = "total_variation";
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    using namespace math;
+    return N(0.5) * abs(exp(log_p) - exp(log_q));
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    using namespace math;
+    const N half_q = N(0.5) * exp(log_q);
+    return select(less(log_p, log_q), half_q, select(less(log_q, log_p), -half_q, N(0)));
+  }
+  template <class F>
+  void each_field(F&&) const {}
+};
+
+/// KL(p || alpha p + (1 - alpha) q) (DistiLLM, section 3.1): ForwardKl that stays finite where q vanishes.
+struct SkewForwardKl {
+  static constexpr const char* name = "skew_forward_kl";
+  double alpha = 0.1;
+
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    using namespace math;
+    const N p = exp(log_p), q = exp(log_q);
+    return times_or_zero(p, log_p - detail::log_mixture(p, q, alpha)) + N(1 - alpha) * (q - p);
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    using namespace math;
+    const N p = exp(log_p), q = exp(log_q);
+    return -times_or_zero(p, N(1 - alpha) * q / (N(alpha) * p + N(1 - alpha) * q));
+  }
+  [[nodiscard]] constexpr const char* problem() const {
+    return alpha >= 0 && alpha < 1 ? nullptr : "alpha must lie in [0, 1)";
+  }
+  template <class F>
+  void each_field(F&& f) const {
+    f("alpha", alpha);
+  }
+};
+
+/// KL(q || (1 - alpha) p + alpha q) (DistiLLM, section 3.1): ReverseKl that stays finite where p vanishes.
+struct SkewReverseKl {
+  static constexpr const char* name = "skew_reverse_kl";
+  double alpha = 0.1;
+
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    using namespace math;
+    const N p = exp(log_p), q = exp(log_q);
+    return times_or_zero(q, log_q - detail::log_mixture(q, p, alpha)) + N(1 - alpha) * (p - q);
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    using namespace math;
+    const N p = exp(log_p), q = exp(log_q);
+    const N m = N(alpha) * q + N(1 - alpha) * p;
+    return times_or_zero(q, log_q - log(m) - N(alpha) * q / m);
+  }
+  [[nodiscard]] constexpr const char* problem() const {
+    return alpha >= 0 && alpha < 1 ? nullptr : "alpha must lie in [0, 1)";
+  }
+  template <class F>
+  void each_field(F&& f) const {
+    f("alpha", alpha);
+  }
+};
+
+/// Jeffreys divergence, half of KL(p || q) + KL(q || p).
+struct SymmetricKl {
+  static constexpr const char* name = "symmetric_kl";
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    return N(0.5) * (ForwardKl{}.term(log_p, log_q) + ReverseKl{}.term(log_p, log_q));
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    return N(0.5) * (ForwardKl{}.pull(log_p, log_q) + ReverseKl{}.pull(log_p, log_q));
+  }
+  template <class F>
+  void each_field(F&&) const {}
+};
+
+}  // namespace retort

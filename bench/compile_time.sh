@@ -63,7 +63,7 @@ if [ $quick = no ]; then
     awk -F '\t' '$4 ~ /\.o$/ { printf "%.2f;%s\n", ($2 - $1) / 1000, $4 }' "$folder/.ninja_log" |
       sort -t ';' -k 1 -nr | head -n 10 | awk -F ';' '{ sub(/CMakeFiles\/[^\/]*\.dir\//, "", $2); sub(/\.o$/, "", $2)
                                                         printf "  %s;%s;;30\n", $2, $1 }')
-  run_timed cmake --build "$folder" --parallel "$(jobs_here)" --target retort_headers >"$folder/build.log" ||
+  run_timed cmake --build "$folder" --parallel "$(jobs_here)" --target retort_headers retort_headers_eigen >"$folder/build.log" ||
     { tail -n 40 "$folder/build.log"; exit 1; }
   rows+=("every header alone, $(jobs_here) cores (a test);$seconds;;300")
 fi

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <concepts>
+#include <span>
+
+#include "retort/autograd/context.hpp"
+#include "retort/core/batch.hpp"
+#include "retort/core/sequences.hpp"
+#include "retort/nn/kv_cache.hpp"
+#include "retort/ops/head_loss.hpp"
+
+/// What distillation and generation ask of a model. A decoder and an encoder-decoder both satisfy it, so that
+/// each objective and each sampler exists once.
+namespace retort {
+
+/// The state of decoding: which sequences are still alive, what is cached of them, and the hidden state from
+/// which the next token of each is predicted.
+template <Backend B>
+struct DecodeState {
+  nn::KvCache<B> cache;            ///< self-attention of the decoder
+  std::vector<TensorOf<B>> cross;  ///< encoder-decoder: keys and values of the prompt, one tensor a layer
+  kernels::Segments prompts;       ///< encoder-decoder: each live sequence's rows in `cross`
+  TensorOf<B> hidden;              ///< (live sequences, width): the head turns it into next-token logits
+
+  [[nodiscard]] Index sequences() const { return cache.sequences(); }
+
+  /// Keeps the live sequences `rows`, in that order: finished ones leave the batch, beams are copied.
+  void select(const std::vector<std::int32_t>& rows) {
+    using T = typename B::Scalar;
+    cache.select(rows);
+    if (prompts.count() > 0) {
+      kernels::Segments kept;
+      for (const auto r : rows)
+        kept.add(prompts.begin[static_cast<std::size_t>(r)], prompts.length[static_cast<std::size_t>(r)]);
+      prompts = std::move(kept);
+    }
+    const auto n = static_cast<Index>(rows.size());
+    const auto index = IndexTensor<B>::from({n}, rows);
+    TensorOf<B> h({n, hidden.last()});
+    kernels::take_rows(typename B::Device{}, n, hidden.last(), std::as_const(hidden).data(), index.data(),
+                       T(1), h.data());
+    hidden = h;
+  }
+};
+
+/// A model of p(response | prompt), token by token.
+template <class M>
+concept LanguageModel = requires(M& m, const M& model, Context<typename M::Backend>& context,
+                                 const Sequences& sequences, DecodeState<typename M::Backend>& state,
+                                 std::span<const std::int32_t> tokens) {
+  requires Backend<typename M::Backend>;
+  /// Number of logits.
+  { model.vocabulary() } -> std::convertible_to<Index>;
+  /// The output projection.
+  { model.head() } -> std::same_as<Head<typename M::Backend>>;
+  /// Hidden states (total response tokens, width), in order: row r is the state that predicts response token
+  /// r.
+  { model.hidden(context, sequences, sequences) } -> std::same_as<Variable<typename M::Backend>>;
+  /// Reads the prompts; room for `Index` more tokens each.
+  { model.start(sequences, Index{}) } -> std::same_as<DecodeState<typename M::Backend>>;
+  /// Appends one token to each live sequence.
+  {model.advance(state, tokens)};
+  /// Calls f with every parameter.
+  m.each_parameter([](Parameter<typename M::Backend>&) {});
+};
+
+/// Logits (total response tokens, vocabulary) of a response given its prompt, whole: for tests and
+/// evaluation.
+template <LanguageModel M>
+[[nodiscard]] TensorOf<typename M::Backend> response_logits(const M& model, const Sequences& prompts,
+                                                            const Sequences& responses) {
+  Context<typename M::Backend> context;
+  const auto hidden = model.hidden(context, prompts, responses);
+  TensorOf<typename M::Backend> logits({hidden.shape()[0], model.vocabulary()});
+  project(model.head(), hidden.shape()[0], hidden.data(), logits.data());
+  return logits;
+}
+
+namespace detail {
+
+/// Token ids on the device, checked against the vocabulary.
+template <Backend B>
+IndexTensor<B> token_tensor(const char* op, std::span<const std::int32_t> tokens, Index vocabulary) {
+  for (const auto t : tokens)
+    if (t < 0 || t >= vocabulary)
+      fail<ValueError>(op, "token {} is outside the vocabulary of {}", t, vocabulary);
+  return IndexTensor<B>::from({static_cast<Index>(tokens.size())}, tokens);
+}
+
+inline void require_pairs(const char* op, const Sequences& prompts, const Sequences& responses) {
+  if (prompts.size() != responses.size())
+    fail<ShapeError>(op, "{} prompts but {} responses", prompts.size(), responses.size());
+}
+
+}  // namespace detail
+
+}  // namespace retort

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <string>
+
+#include "retort/nn/linear.hpp"
+#include "retort/ops/activation.hpp"
+#include "retort/ops/arithmetic.hpp"
+#include "retort/ops/dropout.hpp"
+
+/// Feed-forward policies: layers from width to width through a hidden width.
+namespace retort::nn {
+
+/// down(act(up(x))): GPT-2 (GeluTanh, biases), T5 v1.0 (Relu, none).
+template <Backend B, Activation Act>
+struct Mlp {
+  using Activation = Act;
+  static constexpr const char* policy = "mlp";
+  Linear<B> up, down;
+
+  Mlp() = default;
+  Mlp(const std::string& name, Index width, Index hidden, bool bias)
+      : up(name + ".up", width, hidden, bias), down(name + ".down", hidden, width, bias) {}
+
+  [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x, double p) const {
+    return down(context, dropout(context, activate(Act{}, up(context, x)), p));
+  }
+  void init(RandomKey key, double up_deviation, double down_deviation) {
+    init_normal(up.weight, key, up_deviation);
+    init_normal(down.weight, key, down_deviation);
+  }
+  template <class F>
+  void each_parameter(F&& f) {
+    up.each_parameter(f);
+    down.each_parameter(f);
+  }
+};
+
+/// down(act(gate(x)) * up(x)) (Shazeer 2020): T5 v1.1 and FLAN-T5 (GeluTanh), LLaMA (Silu).
+template <Backend B, Activation Act>
+struct GatedMlp {
+  using Activation = Act;
+  static constexpr const char* policy = "gated_mlp";
+  Linear<B> gate, up, down;
+
+  GatedMlp() = default;
+  GatedMlp(const std::string& name, Index width, Index hidden, bool bias)
+      : gate(name + ".gate", width, hidden, bias),
+        up(name + ".up", width, hidden, bias),
+        down(name + ".down", hidden, width, bias) {}
+
+  [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x, double p) const {
+    return down(context, dropout(context, gated(Act{}, gate(context, x), up(context, x)), p));
+  }
+  void init(RandomKey key, double up_deviation, double down_deviation) {
+    init_normal(gate.weight, key, up_deviation);
+    init_normal(up.weight, key, up_deviation);
+    init_normal(down.weight, key, down_deviation);
+  }
+  template <class F>
+  void each_parameter(F&& f) {
+    gate.each_parameter(f);
+    up.each_parameter(f);
+    down.each_parameter(f);
+  }
+};
+
+}  // namespace retort::nn

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <numeric>
+#include <vector>
+
+#include "retort/kernels/cpu/gather.hpp"
+#include "retort/ops/attention.hpp"
+
+namespace retort::nn {
+
+/// Keys and values of the tokens decoded so far, for every self-attention layer: layer l is a tensor (slots *
+/// capacity, 2 * kv width), sequence i owns rows [slot[i] * capacity, + length[i]). A finished sequence just
+/// leaves `slot` and `length`; nothing moves.
+template <Backend B>
+struct KvCache {
+  std::vector<TensorOf<B>> layers;
+  Index capacity = 0;                ///< tokens a sequence may grow to
+  std::vector<std::int32_t> slot;    ///< of each live sequence
+  std::vector<std::int32_t> length;  ///< tokens cached of each live sequence
+
+  KvCache() = default;
+  KvCache(Index layer_count, Index sequences, Index tokens, Index kv_width)
+      : capacity(tokens),
+        slot(static_cast<std::size_t>(sequences)),
+        length(static_cast<std::size_t>(sequences), 0) {
+    std::iota(slot.begin(), slot.end(), 0);
+    for (Index l = 0; l < layer_count; ++l) layers.emplace_back(Shape{sequences * tokens, 2 * kv_width});
+  }
+
+  [[nodiscard]] Index sequences() const { return static_cast<Index>(slot.size()); }
+
+  /// How the next `rows[i]` tokens of each live sequence attend: to all that is cached and to themselves.
+  /// Throws ValueError when a sequence outgrows the capacity.
+  [[nodiscard]] std::shared_ptr<const AttentionLayout> layout(const std::vector<std::int32_t>& rows) const {
+    auto l = std::make_shared<AttentionLayout>();
+    l->queries = kernels::Segments::packed(rows);
+    for (std::size_t i = 0; i < slot.size(); ++i) {
+      if (length[i] + rows[i] > capacity)
+        fail<ValueError>("kv_cache", "a sequence of {} tokens outgrows the capacity of {}",
+                         length[i] + rows[i], capacity);
+      l->keys.add(slot[i] * capacity, length[i] + rows[i]);
+    }
+    return l;
+  }
+
+  /// Stores the keys and values of the new tokens, columns [first, first + 2 kv width) of `rows_of`, behind
+  /// what layer `l` has of each sequence.
+  void append(Index l, const AttentionLayout& layout, const Columns<B>& kv) {
+    auto& cache = layers[static_cast<std::size_t>(l)];
+    const Index width = cache.shape()[1];
+    for (std::size_t i = 0; i < slot.size(); ++i) {
+      const Index rows = layout.queries.length[i];
+      kernels::copy_rows(typename B::Device{}, rows, width, kv.data() + layout.queries.begin[i] * kv.stride(),
+                         kv.stride(), cache.data() + (slot[i] * capacity + length[i]) * width, width);
+    }
+  }
+
+  /// Counts the tokens of `rows` as cached, after all layers have stored them.
+  void advance(const std::vector<std::int32_t>& rows) {
+    for (std::size_t i = 0; i < length.size(); ++i) length[i] += rows[i];
+  }
+
+  /// Keeps the live sequences `rows`, in that order. A sequence named more than once (beam search) is copied.
+  void select(const std::vector<std::int32_t>& rows) {
+    std::vector<std::int32_t> new_slot, new_length;
+    const std::size_t slots = capacity == 0 || layers.empty()
+                                  ? slot.size()
+                                  : static_cast<std::size_t>(layers[0].shape()[0] / capacity);
+    std::vector<bool> taken(slots, false), wanted(slots, false);
+    for (const auto r : rows) wanted[static_cast<std::size_t>(slot[static_cast<std::size_t>(r)])] = true;
+    for (const auto r : rows) {
+      std::int32_t s = slot[static_cast<std::size_t>(r)];
+      const std::int32_t n = length[static_cast<std::size_t>(r)];
+      if (taken[static_cast<std::size_t>(s)]) {
+        std::int32_t fresh = 0;
+        while (static_cast<std::size_t>(fresh) < slots &&
+               (wanted[static_cast<std::size_t>(fresh)] || taken[static_cast<std::size_t>(fresh)]))
+          ++fresh;
+        if (static_cast<std::size_t>(fresh) == slots)
+          fail<ValueError>("kv_cache", "no free slot of {} for a copy", slots);
+        for (auto& layer : layers) {
+          const Index row = layer.shape()[1];
+          memory::copy(typename B::Device{}, std::as_const(layer).data() + s * capacity * row,
+                       layer.data() + fresh * capacity * row, n * row);
+        }
+        s = fresh;
+      }
+      taken[static_cast<std::size_t>(s)] = true;
+      new_slot.push_back(s);
+      new_length.push_back(n);
+    }
+    slot = std::move(new_slot);
+    length = std::move(new_length);
+  }
+};
+
+}  // namespace retort::nn

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <string>
+
+#include "retort/autograd/context.hpp"
+#include "retort/nn/init.hpp"
+#include "retort/ops/position_bias.hpp"
+#include "retort/ops/rows.hpp"
+
+/// Position policies.
+namespace retort::nn {
+
+/// One learned vector a position, added to the token embeddings: GPT-2, OPT.
+template <Backend B>
+struct LearnedPositions {
+  static constexpr const char* policy = "learned_positions";
+  Parameter<B> table;  ///< (positions, width)
+
+  LearnedPositions() = default;
+  LearnedPositions(const std::string& name, Index positions, Index width)
+      : table(name + ".weight", {positions, width}) {}
+
+  /// Longest sequence that has positions.
+  [[nodiscard]] Index limit() const { return table.shape()[0]; }
+
+  [[nodiscard]] Variable<B> operator()(Context<B>& context, const IndexTensor<B>& positions) const {
+    return take_rows(context.use(table), positions, 1, "learned_positions");
+  }
+  template <class F>
+  void each_parameter(F&& f) {
+    f(table);
+  }
+};
+
+/// T5's bias by bucket of distance, one table for all layers of a stack.
+template <Backend B>
+struct RelativePositions {
+  static constexpr const char* policy = "relative_positions";
+  Parameter<B> table;  ///< (buckets, heads)
+  bool bidirectional = false;
+  Index max_distance = 128;
+
+  RelativePositions() = default;
+  RelativePositions(const std::string& name, Index buckets, Index heads, bool both_ways, Index farthest)
+      : table(name + ".weight", {buckets, heads}), bidirectional(both_ways), max_distance(farthest) {
+    table.decay = false;
+  }
+
+  /// The bias (heads, 2 reach - 1) by distance for sequences of up to `reach` tokens.
+  [[nodiscard]] Variable<B> operator()(Context<B>& context, Index reach) const {
+    return relative_position_bias(context.use(table), std::max<Index>(1, reach), bidirectional, max_distance);
+  }
+  template <class F>
+  void each_parameter(F&& f) {
+    f(table);
+  }
+};
+
+}  // namespace retort::nn

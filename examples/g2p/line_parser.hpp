@@ -163,9 +163,9 @@ class LineParser {
   [[noreturn]] void malformed(std::string_view expected, std::size_t back = 0) const {
     const std::size_t column = line_.size() - rest_.size() - back;
     const auto found = line_.substr(column);
-    retort::fail<retort::FileError>("dictionary", "{}:{}: expected {} at column {}, found {}", file_, number_,
-                                    expected, column + 1,
-                                    found.empty() ? "the end of the line" : "'" + printable(found) + "'");
+    retort::fail<retort::FileError>(
+        "dictionary", "{}:{}: expected {} at column {}, found {}", file_, number_, expected, column + 1,
+        found.empty() ? "the end of the line" : fmt::format("'{}'", printable(found)));
   }
 
   std::string_view line_;

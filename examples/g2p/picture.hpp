@@ -151,7 +151,7 @@ struct Curve {
 
   // gnuplot reads a file and its messages are read from a pipe: nothing is ever written to a process that has
   // died
-  const std::string redirect = "picture = " + gnuplot_quoted(temporary.string());
+  const std::string redirect = fmt::format("picture = {}", gnuplot_quoted(temporary.string()));
   const std::string command = fmt::format("{} -e {} {} 2>&1", shell_quoted(gnuplot), shell_quoted(redirect),
                                           shell_quoted(program.string()));
   std::FILE* pipe = ::popen(command.c_str(), "r");

@@ -147,11 +147,11 @@ inline constexpr Column columns[] = {
   for (const auto& line : lines) {
     for (std::size_t i = 0; i < line.size(); ++i) {
       const std::string blanks(widths[i] - width_of(line[i]), ' ');
-      out += (i > 0 ? "  " : "") + (i < 2 ? line[i] + blanks : blanks + line[i]);
+      out.append(i > 0 ? "  " : "").append(i < 2 ? line[i] + blanks : blanks + line[i]);
     }
     out += '\n';
     if (&line != &lines.front()) continue;
-    for (std::size_t i = 0; i < widths.size(); ++i) out += (i > 0 ? "  " : "") + std::string(widths[i], '-');
+    for (std::size_t i = 0; i < widths.size(); ++i) out.append(i > 0 ? "  " : "").append(widths[i], '-');
     out += '\n';
   }
   return out;

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -105,7 +108,7 @@ class Vocabulary {
       if (id == eos) break;
       const bool is_letter = id >= first_letter && id < first_phoneme;
       out += is_letter ? std::string(1, letters[static_cast<std::size_t>(id - first_letter)])
-                       : "<" + symbol(id) + ">";
+                       : fmt::format("<{}>", symbol(id));
     }
     return out;
   }
@@ -115,12 +118,11 @@ class Vocabulary {
 
  private:
   static std::vector<std::string> phonemes_of(const Dictionary& dictionary) {
-    std::vector<std::string> out;
+    std::set<std::string> out;
     for (const Entry& entry : dictionary.entries)
       for (const Pronunciation& pronunciation : entry.pronunciations)
-        for (const std::string& phoneme : pronunciation)
-          if (std::ranges::find(out, phoneme) == out.end()) out.push_back(phoneme);
-    return out;
+        out.insert(pronunciation.begin(), pronunciation.end());
+    return {out.begin(), out.end()};
   }
 
   std::vector<std::string> phonemes_;

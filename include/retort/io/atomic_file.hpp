@@ -1,6 +1,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -74,7 +75,7 @@ class AtomicFile {
   void open_temporary() {
     struct ::stat status {};
     for (int number = 0; descriptor_ < 0; ++number) {
-      const std::string name = prefix() + std::to_string(::getpid()) + "-" + std::to_string(number) + ".tmp";
+      const std::string name = fmt::format("{}{}-{}.tmp", prefix(), ::getpid(), number);
       descriptor_ = ::open((folder() / name).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (descriptor_ < 0 && errno != EEXIST) fail_with(errno);
       if (descriptor_ < 0) continue;
@@ -130,7 +131,7 @@ class AtomicFile {
   [[nodiscard]] std::filesystem::path folder() const {
     return path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
   }
-  [[nodiscard]] std::string prefix() const { return "." + path_.filename().string() + "."; }
+  [[nodiscard]] std::string prefix() const { return fmt::format(".{}.", path_.filename().string()); }
 
   std::filesystem::path path_;
   std::filesystem::path temporary_;  // empty when there is none to remove

@@ -123,9 +123,9 @@ TEST_CASE("every line cut short anywhere is malformed, and never a crash") {
   const std::string line = "(\"aachen\" nil (((aa) 1) ((k ax n) 0)))";
   for (std::size_t length = 3; length < line.size(); ++length) {
     CAPTURE(length);
-    CHECK(says("MNCL\n" + line.substr(0, length), "words.txt:2: expected"));
+    CHECK(says(fmt::format("MNCL\n{}", line.substr(0, length)), "words.txt:2: expected"));
   }
-  CHECK(message("MNCL\n" + line) == "no error");
+  CHECK(message(fmt::format("MNCL\n{}", line)) == "no error");
 }
 
 TEST_CASE("a file that is missing, empty, a folder or without a usable word is an error") {

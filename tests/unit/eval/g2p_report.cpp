@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 // A new folder that goes with the test; its name has what needs quoting.
 struct Folder {
-  fs::path path = fs::temp_directory_path() / ("retort report's " + std::to_string(::getpid()));
+  fs::path path = fs::temp_directory_path() / fmt::format("retort report's {}", ::getpid());
   Folder() { fs::remove_all(path), fs::create_directory(path); }
   ~Folder() { fs::remove_all(path); }
 };
@@ -120,7 +120,7 @@ TEST_CASE("the report writes its files and names the picture last") {
   printed.resize(std::fread(printed.data(), 1, printed.size(), out));
   std::fclose(out);
   const auto picture = folder.path / "new" / "curves.png";
-  CHECK(lines(printed).back() == "picture: " + picture.string());
+  CHECK(lines(printed).back() == fmt::format("picture: {}", picture.string()));
   CHECK(contents(picture).substr(0, 4) == "\x89PNG");
   CHECK(nlohmann::json::parse(contents(folder.path / "new" / "results.json")) ==
         nlohmann::json::parse(to_json(small_report()).dump()));

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 struct Folder {
-  fs::path path = fs::temp_directory_path() / ("retort_atomic_" + std::to_string(::getpid()));
+  fs::path path = fs::temp_directory_path() / fmt::format("retort_atomic_{}", ::getpid());
   Folder() { fs::remove_all(path), fs::create_directory(path); }
   ~Folder() { fs::remove_all(path); }
   [[nodiscard]] auto files() const { return std::distance(fs::directory_iterator(path), {}); }
@@ -42,6 +42,10 @@ struct SmallDisk {
     std::signal(SIGXFSZ, SIG_DFL);
   }
 };
+
+std::string refusal(const fs::path& path, std::string_view reason) {
+  return fmt::format("[write] cannot write '{}': {}", path.string(), reason);
+}
 
 template <class F>
 std::string message(F f) {
@@ -90,7 +94,7 @@ TEST_CASE("a full disk throws with name and reason, the old file stays and the t
     const SmallDisk disk(100000);
     said = message([&] { write_file(path, std::string(200000, 'x')); });
   }
-  CHECK(said == "[write] cannot write '" + path.string() + "': File too large");
+  CHECK(said == refusal(path, "File too large"));
   CHECK(contents(path) == "old");
   CHECK(folder.files() == 1);
 }
@@ -107,10 +111,8 @@ TEST_CASE("a device is written directly and its error reported") {
 TEST_CASE("a folder that is missing and a name that is a folder are errors that name it") {
   const Folder folder;
   const auto missing = folder.path / "no" / "file";
-  CHECK(message([&] { AtomicFile{missing}; }) ==
-        "[write] cannot write '" + missing.string() + "': No such file or directory");
-  CHECK(message([&] { AtomicFile{folder.path}; }) ==
-        "[write] cannot write '" + folder.path.string() + "': Is a directory");
+  CHECK(message([&] { AtomicFile{missing}; }) == refusal(missing, "No such file or directory"));
+  CHECK(message([&] { AtomicFile{folder.path}; }) == refusal(folder.path, "Is a directory"));
 }
 
 TEST_CASE("the permissions of the old file are kept and a link is followed") {
@@ -125,7 +127,8 @@ TEST_CASE("the permissions of the old file are kept and a link is followed") {
   CHECK(fs::status(path).permissions() == (fs::perms::owner_read | fs::perms::owner_write));
 }
 
-TEST_CASE("a killed writer leaves the old file; the next writer clears up after it, not after a living one") {
+TEST_CASE(
+    "a killed writer leaves the old file and the next writer clears up after it, not after a living one") {
   const Folder folder;
   const auto path = folder.path / "file";
   write_file(path, "old");

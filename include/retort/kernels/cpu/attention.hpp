@@ -239,4 +239,16 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
   });
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_ATTENTION_INSTANCES(PREFIX, T)                                                           \
+  PREFIX template void attention<T>(CpuDevice, const AttentionShape&, const Segments&, const Segments&, \
+                                    const T*, const T*, const T*, const T*, T*, T*);                    \
+  PREFIX template void attention_backward<T>(CpuDevice, const AttentionShape&, const Segments&,         \
+                                             const Segments&, const T*, const T*, const T*, const T*,   \
+                                             const T*, const T*, const AttentionGradients<T>&);
+#if defined(RETORT_EXTERN_KERNELS)
+RETORT_ATTENTION_INSTANCES(extern, float)
+RETORT_ATTENTION_INSTANCES(extern, double)
+#endif
+
 }  // namespace retort::kernels

@@ -59,4 +59,13 @@ void copy_rows(CpuDevice, Index rows, Index n, const T* x, Index x_stride, T* y,
   for (Index r = 0; r < rows; ++r) std::copy_n(x + r * x_stride, n, y + r * y_stride);
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_GATHER_INSTANCES(PREFIX, T)                                                          \
+  PREFIX template void take_rows<T>(CpuDevice, Index, Index, const T*, const std::int32_t*, T, T*); \
+  PREFIX template void scatter_add_rows<T>(CpuDevice, Index, Index, const T*, const std::int32_t*, T, T*);
+#if defined(RETORT_EXTERN_KERNELS)
+RETORT_GATHER_INSTANCES(extern, float)
+RETORT_GATHER_INSTANCES(extern, double)
+#endif
+
 }  // namespace retort::kernels

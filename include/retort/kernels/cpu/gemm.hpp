@@ -1,12 +1,14 @@
 #pragma once
 
+#include <algorithm>
+
 #include "retort/kernels/contract.hpp"
 #include "retort/tensor/device.hpp"
 
 #if defined(RETORT_BLAS_CBLAS)
 #include <cblas.h>
 #else
-#include <Eigen/Core>
+#include "retort/kernels/cpu/eigen.hpp"
 #endif
 
 namespace retort::kernels {
@@ -14,10 +16,6 @@ namespace retort::kernels {
 /// C (m, n) = alpha op_a(A) op_b(B) + beta C, row-major with leading dimensions lda, ldb, ldc; op(A) is (m,
 /// k) and op(B) is (k, n). beta = 0 never reads C. The one place where matrix products are computed on the
 /// CPU: by the BLAS that CMake found (RETORT_BLAS_CBLAS), else by Eigen.
-template <Real T>
-void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const T* a, Index lda, const T* b,
-          Index ldb, T beta, T* c, Index ldc);
-
 template <Real T>
 void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const T* a, Index lda, const T* b,
           Index ldb, T beta, T* c, Index ldc) {
@@ -51,11 +49,13 @@ void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const
 #endif
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_GEMM_INSTANCES(PREFIX, T)                                                                    \
+  PREFIX template void gemm<T>(CpuDevice, Op, Op, Index, Index, Index, T, const T*, Index, const T*, Index, \
+                               T, T*, Index);
 #if defined(RETORT_EXTERN_KERNELS)
-extern template void gemm<float>(CpuDevice, Op, Op, Index, Index, Index, float, const float*, Index,
-                                 const float*, Index, float, float*, Index);
-extern template void gemm<double>(CpuDevice, Op, Op, Index, Index, Index, double, const double*, Index,
-                                  const double*, Index, double, double*, Index);
+RETORT_GEMM_INSTANCES(extern, float)
+RETORT_GEMM_INSTANCES(extern, double)
 #endif
 
 }  // namespace retort::kernels

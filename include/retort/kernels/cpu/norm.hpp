@@ -154,4 +154,19 @@ void add_bias(CpuDevice, Index rows, Index n, const T* bias, T* y) {
   });
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_NORM_INSTANCES(PREFIX, T)                                                                    \
+  PREFIX template void layer_norm<T>(CpuDevice, Index, Index, const T*, const T*, const T*, T, T*, T*, T*); \
+  PREFIX template void rms_norm<T>(CpuDevice, Index, Index, const T*, const T*, T, T*, T*);                 \
+  PREFIX template void norm_backward_input<T>(CpuDevice, Write, Index, Index, const T*, const T*, const T*, \
+                                              const T*, const T*, T*);                                      \
+  PREFIX template void norm_backward_gain<T>(CpuDevice, Write, Index, Index, const T*, const T*, const T*,  \
+                                             const T*, T*);                                                 \
+  PREFIX template void sum_rows<T>(CpuDevice, Write, Index, Index, const T*, T*);                           \
+  PREFIX template void add_bias<T>(CpuDevice, Index, Index, const T*, T*);
+#if defined(RETORT_EXTERN_KERNELS)
+RETORT_NORM_INSTANCES(extern, float)
+RETORT_NORM_INSTANCES(extern, double)
+#endif
+
 }  // namespace retort::kernels

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <Eigen/Core>
 #include <array>
 #include <cmath>
 
 #include "retort/core/math.hpp"
 #include "retort/core/scalar.hpp"
+#include "retort/kernels/cpu/eigen.hpp"
 
 namespace retort::kernels::cpu {
 

@@ -42,4 +42,14 @@ void dropout(CpuDevice, Write write, RandomKey key, Index count, double p, const
   });
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_RANDOM_INSTANCES(PREFIX, T)                                     \
+  PREFIX template void fill_normal<T>(CpuDevice, RandomKey, Index, T, T, T*);  \
+  PREFIX template void fill_uniform<T>(CpuDevice, RandomKey, Index, T, T, T*); \
+  PREFIX template void dropout<T>(CpuDevice, Write, RandomKey, Index, double, const T*, T*);
+#if defined(RETORT_EXTERN_KERNELS)
+RETORT_RANDOM_INSTANCES(extern, float)
+RETORT_RANDOM_INSTANCES(extern, double)
+#endif
+
 }  // namespace retort::kernels

@@ -108,4 +108,15 @@ void token_log_probabilities(CpuDevice, Index rows, Index vocabulary, const T* l
   });
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_CROSS_ENTROPY_INSTANCES(PREFIX, T)                                                         \
+  PREFIX template void cross_entropy<T>(CpuDevice, Index, Index, T*, const std::int32_t*, const T*, bool, \
+                                        double*);                                                         \
+  PREFIX template void token_log_probabilities<T>(CpuDevice, Index, Index, const T*, const std::int32_t*, \
+                                                  double, T*);
+#if defined(RETORT_EXTERN_KERNELS)
+RETORT_CROSS_ENTROPY_INSTANCES(extern, float)
+RETORT_CROSS_ENTROPY_INSTANCES(extern, double)
+#endif
+
 }  // namespace retort::kernels

@@ -86,4 +86,15 @@ void log_softmax_backward(CpuDevice, Write write, Index rows, Index n, const T* 
   });
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_SOFTMAX_INSTANCES(PREFIX, T)                                                         \
+  PREFIX template void softmax<T>(CpuDevice, Index, Index, const T*, T*);                           \
+  PREFIX template void softmax_backward<T>(CpuDevice, Write, Index, Index, const T*, const T*, T*); \
+  PREFIX template void log_softmax<T>(CpuDevice, Index, Index, const T*, T*);                       \
+  PREFIX template void log_softmax_backward<T>(CpuDevice, Write, Index, Index, const T*, const T*, T*);
+#if defined(RETORT_EXTERN_KERNELS)
+RETORT_SOFTMAX_INSTANCES(extern, float)
+RETORT_SOFTMAX_INSTANCES(extern, double)
+#endif
+
 }  // namespace retort::kernels

@@ -62,4 +62,13 @@ void sgd(CpuDevice, const SgdStep& s, Index count, T* weight, const T* gradient,
   });
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_UPDATE_INSTANCES(PREFIX, T)                                                 \
+  PREFIX template void adamw<T>(CpuDevice, const AdamWStep&, Index, T*, const T*, T*, T*); \
+  PREFIX template void sgd<T>(CpuDevice, const SgdStep&, Index, T*, const T*, T*);
+#if defined(RETORT_EXTERN_KERNELS)
+RETORT_UPDATE_INSTANCES(extern, float)
+RETORT_UPDATE_INSTANCES(extern, double)
+#endif
+
 }  // namespace retort::kernels

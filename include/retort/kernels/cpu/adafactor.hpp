@@ -1,0 +1,168 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "retort/core/parallel.hpp"
+#include "retort/kernels/cpu/map.hpp"
+#include "retort/tensor/tensor.hpp"
+
+namespace retort::kernels {
+
+/// One Adafactor step (Shazeer & Stern 2018, algorithms 4 and 5).
+struct AdafactorStep {
+  double rate;            ///< relative or absolute step size, before the parameter's scale
+  double beta1;           ///< 0: no first moment is kept
+  double beta2;           ///< decay of the second moment at this step
+  double epsilon1;        ///< added to the squared gradient
+  double epsilon2;        ///< least scale of a parameter
+  double clip_threshold;  ///< largest root mean square of the update
+  double weight_decay;
+  bool scale_parameter;  ///< multiply the rate by the parameter's root mean square
+  double gradient_scale = 1;
+};
+
+namespace cpu {
+
+/// Adds the terms f(r), r in [0, rows), each made by one thread, in the order of r.
+template <class F>
+double ordered_sum(Index rows, Index grain, F f) {
+  Buffer<CpuDevice> buffer(static_cast<std::size_t>(rows) * sizeof(double));
+  auto* parts = static_cast<double*>(buffer.data());
+  parallel_for(rows, grain, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) parts[r] = f(r);
+  });
+  double total = 0;
+  for (Index r = 0; r < rows; ++r) total += parts[r];
+  return total;
+}
+
+/// Moves the moving average `moment` towards `value`.
+template <Real T>
+void decay_towards(T& moment, double value, double beta) {
+  moment = static_cast<T>(beta * static_cast<double>(moment) + (1 - beta) * value);
+}
+
+/// The means of g^2 + epsilon1 along both dimensions of one matrix (rows, columns).
+template <Real T>
+void factor_moments(const AdafactorStep& s, Index rows, Index columns, const T* gradient, T* row_moment,
+                    T* column_moment) {
+  using P = Pack<T>;
+  const P scale(static_cast<T>(s.gradient_scale)), epsilon(static_cast<T>(s.epsilon1));
+  const auto squared = [&](const T* from, Index count) {
+    const P g = load(from, count) * scale;
+    return fma(g, g, epsilon);
+  };
+  parallel_for(rows, std::max<Index>(1, 32768 / columns), [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) {
+      const double sum =
+          row_sum<T>(columns, [&](Index i, Index c) { return squared(gradient + r * columns + i, c); });
+      decay_towards(row_moment[r], sum / static_cast<double>(columns), s.beta2);
+    }
+  });
+  // Strips of columns: sums over 16 rows in T, these in double.
+  constexpr Index width = 8 * P::size, block = 16;
+  parallel_for((columns + width - 1) / width, std::max<Index>(1, 32768 / (rows * width)),
+               [&](Index begin, Index end) {
+                 for (Index strip = begin; strip < end; ++strip) {
+                   const Index first = strip * width, count = std::min(width, columns - first);
+                   std::array<double, width> sum{};
+                   for (Index r = 0; r < rows; r += block) {
+                     std::array<T, width> part{};
+                     for (Index k = r; k < std::min(rows, r + block); ++k)
+                       for_packs<T>(count, [&](Index i, Index c) {
+                         store(load(part.data() + i, c) + squared(gradient + k * columns + first + i, c),
+                               part.data() + i, c);
+                       });
+                     for (std::size_t i = 0; i < width; ++i) sum[i] += static_cast<double>(part[i]);
+                   }
+                   for (Index i = 0; i < count; ++i)
+                     decay_towards(column_moment[first + i],
+                                   sum[static_cast<std::size_t>(i)] / static_cast<double>(rows), s.beta2);
+                 }
+               });
+}
+
+/// The rest of a step, once the update u(r, i, count) = g / sqrt(second moment) of row r is known.
+template <Real T, class U>
+void adafactor_apply(const AdafactorStep& s, Index rows, Index columns, T* weight, T* first, U u) {
+  using P = Pack<T>;
+  const Index count = rows * columns, grain = std::max<Index>(1, 32768 / columns);
+  const auto squared = [](auto x) { return x * x; };
+  double rate = s.rate;
+  if (s.scale_parameter)
+    rate *=
+        std::max(s.epsilon2, std::sqrt(sum_of(CpuDevice{}, static_cast<const T*>(weight), count, squared) /
+                                       static_cast<double>(count)));
+  const double square = ordered_sum(rows, grain, [&](Index r) {
+    return row_sum<T>(columns, [&](Index i, Index c) { return squared(u(r, i, c)); });
+  });
+  const double rms = std::sqrt(square / static_cast<double>(count));
+  const P step(static_cast<T>(rate / std::max(1.0, rms / s.clip_threshold)));
+  const P keep(static_cast<T>(1 - rate * s.weight_decay));
+  const P beta1(static_cast<T>(s.beta1)), rest1(static_cast<T>(1 - s.beta1));
+  parallel_for(rows, grain, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r)
+      for_packs<T>(columns, [&](Index i, Index c) {
+        const Index at = r * columns + i;
+        P change = step * u(r, i, c);
+        if (first != nullptr) {
+          change = fma(beta1, load(first + at, c), rest1 * change);
+          store(change, first + at, c);
+        }
+        store(load(weight + at, c) * keep - change, weight + at, c);
+      });
+  });
+}
+
+}  // namespace cpu
+
+/// The step of `matrices` matrices (rows, columns), all of one parameter. The second moment is kept as its
+/// row and column means: `row_moment` (matrices, rows), `column_moment` (matrices, columns). `first` may be
+/// null.
+template <Real T>
+void adafactor_factored(CpuDevice, const AdafactorStep& s, Index matrices, Index rows, Index columns,
+                        T* weight, const T* gradient, T* row_moment, T* column_moment, T* first) {
+  using P = cpu::Pack<T>;
+  const Index all_rows = matrices * rows, all_columns = matrices * columns;
+  if (all_rows * columns == 0) return;
+  // 1 / sqrt(second moment) = row_factor x column_factor, second moment = row column / mean of the rows.
+  const Buffer<CpuDevice> buffer(static_cast<std::size_t>(all_rows + all_columns) * sizeof(T));
+  T* row_factor = static_cast<T*>(buffer.data());
+  T* column_factor = row_factor + all_rows;
+  for (Index m = 0; m < matrices; ++m) {
+    T* row = row_moment + m * rows;
+    T* column = column_moment + m * columns;
+    cpu::factor_moments(s, rows, columns, gradient + m * rows * columns, row, column);
+    double mean = 0;
+    for (Index r = 0; r < rows; ++r) mean += static_cast<double>(row[r]) / static_cast<double>(rows);
+    for (Index r = 0; r < rows; ++r)
+      row_factor[m * rows + r] =
+          static_cast<T>(s.gradient_scale * std::sqrt(mean / static_cast<double>(row[r])));
+    for (Index c = 0; c < columns; ++c)
+      column_factor[m * columns + c] = static_cast<T>(1 / std::sqrt(static_cast<double>(column[c])));
+  }
+  cpu::adafactor_apply(s, all_rows, columns, weight, first, [=](Index r, Index i, Index count) {
+    return cpu::load(gradient + r * columns + i, count) * P(row_factor[r]) *
+           cpu::load(column_factor + r / rows * columns + i, count);
+  });
+}
+
+/// The step of a parameter that is not a matrix: the second moment is kept whole. `first` may be null.
+template <Real T>
+void adafactor_whole(CpuDevice, const AdafactorStep& s, Index count, T* weight, const T* gradient, T* second,
+                     T* first) {
+  using P = cpu::Pack<T>;
+  if (count == 0) return;
+  const P scale(static_cast<T>(s.gradient_scale)), epsilon(static_cast<T>(s.epsilon1));
+  const P beta2(static_cast<T>(s.beta2)), rest2(static_cast<T>(1 - s.beta2));
+  cpu::for_packs<T>(count, [&](Index i, Index c) {
+    const P g = cpu::load(gradient + i, c) * scale;
+    cpu::store(fma(beta2, cpu::load(second + i, c), rest2 * fma(g, g, epsilon)), second + i, c);
+  });
+  cpu::adafactor_apply(s, 1, count, weight, first, [=](Index, Index i, Index c) {
+    return cpu::load(gradient + i, c) * scale / sqrt(cpu::load(static_cast<const T*>(second) + i, c, T(1)));
+  });
+}
+
+}  // namespace retort::kernels

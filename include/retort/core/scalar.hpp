@@ -5,6 +5,9 @@
 
 namespace retort {
 
+/// Sizes and indices of tensors.
+using Index = std::int64_t;
+
 /// The element types a model can compute in.
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;

@@ -6,11 +6,9 @@
 #include <string>
 
 #include "retort/core/error.hpp"
+#include "retort/core/scalar.hpp"
 
 namespace retort {
-
-/// Sizes and indices of tensors.
-using Index = std::int64_t;
 
 /// Dimensions of a contiguous row-major tensor, outermost first. Rank 0 to 5, stored inline. Rank 0 is a
 /// scalar.

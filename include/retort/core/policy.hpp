@@ -1,0 +1,77 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <concepts>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+
+#include "retort/core/error.hpp"
+
+/// What every policy (optimizer, schedule, divergence, sampler, ...) can say about itself, and choosing one
+/// by its name at run time.
+namespace retort {
+
+namespace detail {
+struct FieldProbe {
+  template <class Value>
+  void operator()(const char*, const Value&) const {}
+};
+}  // namespace detail
+
+/// An aggregate of values with a `static constexpr const char* name` and `each_field(f)`, which calls
+/// f("learning_rate", learning_rate) for each of them: numbers, bools, strings or policies. A policy whose
+/// values can be wrong also has `problem()`: a sentence about what is wrong, or nullptr.
+template <class P>
+concept NamedPolicy = requires(const P policy) {
+  { P::name } -> std::convertible_to<const char*>;
+  policy.each_field(detail::FieldProbe{});
+};
+
+/// `adamw(learning_rate 0.001, beta1 0.9, ...)`: the name of a policy and all its values.
+template <NamedPolicy P>
+[[nodiscard]] std::string summary(const P& policy) {
+  std::string fields;
+  policy.each_field([&]<class Value>(const char* field, const Value& value) {
+    fields += fields.empty() ? "" : ", ";
+    if constexpr (NamedPolicy<Value>)
+      fields += fmt::format("{} {}", field, summary(value));
+    else
+      fields += fmt::format("{} {}", field, value);
+  });
+  return fields.empty() ? std::string(P::name) : fmt::format("{}({})", P::name, fields);
+}
+template <NamedPolicy... P>
+[[nodiscard]] std::string summary(const std::variant<P...>& choice) {
+  return std::visit([](const auto& policy) { return summary(policy); }, choice);
+}
+
+/// Throws ValueError if a value of the policy is outside its range: `[adamw] beta1 must be ..., given ...`.
+template <NamedPolicy P>
+void check_policy(const P& policy) {
+  if constexpr (requires { policy.problem(); })
+    if (const char* problem = policy.problem())
+      fail<ValueError>(P::name, "{}; given {}", problem, summary(policy));
+}
+
+/// The alternative of a variant of policies that is called `name`, with its default values. Throws ValueError
+/// with the list of names for an unknown one: `[schedule] 'cosin' is unknown, expected one of constant, ...`.
+template <class Variant>
+[[nodiscard]] Variant choose_policy(std::string_view kind, std::string_view name) {
+  return []<NamedPolicy... P>(std::string_view what, std::string_view wanted,
+                              std::type_identity<std::variant<P...>>) {
+    Variant choice;
+    const bool found = ((wanted == P::name && (choice = P{}, true)) || ...);
+    if (!found) {
+      std::string names;
+      ((names += (names.empty() ? "" : ", ") + std::string(P::name)), ...);
+      fail<ValueError>(what, "'{}' is unknown, expected one of {}", wanted, names);
+    }
+    return choice;
+  }
+  (kind, name, std::type_identity<Variant>{});
+}
+
+}  // namespace retort

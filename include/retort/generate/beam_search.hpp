@@ -1,0 +1,139 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "retort/generate/generate.hpp"
+#include "retort/kernels/cpu/softmax.hpp"
+
+namespace retort {
+
+/// ((5 + L) / 6)^alpha (Wu et al. 2016, equation 14): a hypothesis' log-probability is divided by it.
+struct GnmtPenalty {
+  double alpha = 0.6;
+  [[nodiscard]] double operator()(Index length) const {
+    return std::pow((5.0 + static_cast<double>(length)) / 6.0, alpha);
+  }
+};
+
+/// A finished response and its score: log-probability / length penalty.
+struct Hypothesis {
+  std::vector<std::int32_t> tokens;
+  double log_probability = 0;
+  double score = 0;
+};
+
+/// How beam search runs.
+struct BeamOptions {
+  Index beams = 4;
+  Index max_tokens = 128;
+  std::int32_t end_token = 1;
+};
+
+/// The `beams` best responses to every prompt, best first. A prompt is done when no running beam can still
+/// beat its worst kept hypothesis. A response cut off at max_tokens counts as finished.
+template <LanguageModel M, class Penalty = GnmtPenalty>
+[[nodiscard]] std::vector<std::vector<Hypothesis>> beam_search(const M& model, const Sequences& prompts,
+                                                               const BeamOptions& options,
+                                                               const Penalty& penalty = {}) {
+  using B = typename M::Backend;
+  if (options.beams < 1 || options.max_tokens < 1)
+    fail<ValueError>("beam_search", "{} beams of {} tokens, expected at least 1", options.beams,
+                     options.max_tokens);
+  struct Beam {
+    std::vector<std::int32_t> tokens;
+    double log_probability = 0;
+  };
+  struct Candidate {
+    double log_probability;
+    std::int32_t row, token;
+  };
+  const Index v = model.vocabulary();
+  const auto width = static_cast<std::size_t>(options.beams);
+  const auto count = static_cast<std::size_t>(prompts.size());
+  std::vector<std::vector<Hypothesis>> done(count);
+  if (count == 0) return done;
+
+  // Every prompt starts with one beam; the cache has room for all beams of all prompts.
+  std::vector<int> repeated;
+  for (int i = 0; i < prompts.size(); ++i)
+    for (std::size_t b = 0; b < width; ++b) repeated.push_back(i);
+  auto state = model.start(prompts.select(repeated), options.max_tokens);
+  std::vector<std::int32_t> first_of_each;
+  for (std::size_t i = 0; i < count; ++i) first_of_each.push_back(static_cast<std::int32_t>(i * width));
+  state.select(first_of_each);
+  std::vector<std::vector<Beam>> beams(count, {Beam{}});
+  std::vector<std::size_t> live(count);
+  for (std::size_t i = 0; i < count; ++i) live[i] = i;
+
+  const auto finish = [&](std::size_t prompt, Beam beam) {
+    const double score = beam.log_probability / penalty(static_cast<Index>(beam.tokens.size()));
+    auto& list = done[prompt];
+    list.push_back({std::move(beam.tokens), beam.log_probability, score});
+    std::ranges::stable_sort(list, [](const auto& a, const auto& b) { return a.score > b.score; });
+    if (list.size() > width) list.pop_back();
+  };
+
+  for (Index t = 0; t < options.max_tokens && !live.empty(); ++t) {
+    const Index rows = state.sequences();
+    TensorOf<B> log_p({rows, v});
+    project(model.head(), rows, std::as_const(state.hidden).data(), log_p.data());
+    kernels::log_softmax(typename B::Device{}, rows, v, std::as_const(log_p).data(), log_p.data());
+
+    std::vector<std::int32_t> kept_rows, tokens;
+    std::vector<std::size_t> still_live;
+    std::int32_t row = 0;
+    for (const std::size_t prompt : live) {
+      std::vector<Candidate> candidates;
+      for (const Beam& beam : beams[prompt]) {
+        const auto* p = log_p.data() + Index{row} * v;
+        for (std::int32_t token = 0; token < v; ++token)
+          candidates.push_back({beam.log_probability + static_cast<double>(p[token]), row, token});
+        ++row;
+      }
+      // 2 * beams candidates leave enough that go on even if all beams end.
+      const std::size_t wanted = std::min(candidates.size(), 2 * width);
+      std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(wanted),
+                        candidates.end(), [](const Candidate& a, const Candidate& b) {
+                          return a.log_probability > b.log_probability ||
+                                 (a.log_probability == b.log_probability &&
+                                  (a.row < b.row || (a.row == b.row && a.token < b.token)));
+                        });
+      const std::int32_t first_row = row - static_cast<std::int32_t>(beams[prompt].size());
+      std::vector<Beam> next;
+      std::vector<std::int32_t> next_rows;
+      for (std::size_t c = 0; c < wanted && next.size() < width; ++c) {
+        Beam beam = beams[prompt][static_cast<std::size_t>(candidates[c].row - first_row)];
+        beam.tokens.push_back(candidates[c].token);
+        beam.log_probability = candidates[c].log_probability;
+        if (candidates[c].token == options.end_token) {
+          if (c < width) finish(prompt, std::move(beam));
+        } else {
+          next.push_back(std::move(beam));
+          next_rows.push_back(candidates[c].row);
+        }
+      }
+      const double best_possible =
+          next.empty() ? -HUGE_VAL : next[0].log_probability / penalty(options.max_tokens);
+      if (t + 1 == options.max_tokens) {
+        for (Beam& beam : next) finish(prompt, std::move(beam));
+      } else if (!next.empty() &&
+                 (done[prompt].size() < width || done[prompt].back().score < best_possible)) {
+        for (std::size_t i = 0; i < next.size(); ++i) {
+          kept_rows.push_back(next_rows[i]);
+          tokens.push_back(next[i].tokens.back());
+        }
+        beams[prompt] = std::move(next);
+        still_live.push_back(prompt);
+      }
+    }
+    live = std::move(still_live);
+    if (live.empty()) break;
+    state.select(kept_rows);
+    model.advance(state, tokens);
+  }
+  return done;
+}
+
+}  // namespace retort

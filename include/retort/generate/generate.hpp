@@ -1,0 +1,119 @@
+#pragma once
+
+#include <vector>
+
+#include "retort/core/philox.hpp"
+#include "retort/generate/samplers.hpp"
+#include "retort/models/language_model.hpp"
+
+namespace retort {
+
+/// When generation stops, and where its random numbers come from.
+struct GenerateOptions {
+  Index max_tokens = 128;      ///< longest response
+  std::int32_t end_token = 1;  ///< ends a response and is part of it
+  RandomKey key = {};          ///< token t of sequence id i uses number t of key.fork(i)
+};
+
+/// Sampled responses with what sampling knows about them for free.
+struct Generated {
+  Sequences responses;
+  std::vector<double>
+      log_probabilities;          ///< of each token, in the order of `responses.tokens`, under the model
+  std::vector<double> log_draws;  ///< the same under the distribution it was drawn from
+  std::vector<bool> finished;     ///< per response: ended by the end token, not by max_tokens
+};
+
+/// Samples a response to every prompt. All run as one batch; a finished sequence leaves it. `ids` names the
+/// sequences: the same (key, id) gives the same response whatever else is in the batch and however many
+/// threads there are. Nothing is recorded and dropout is off.
+template <LanguageModel M, Sampler S>
+[[nodiscard]] Generated generate(const M& model, const Sequences& prompts, std::span<const std::uint64_t> ids,
+                                 const S& sampler, const GenerateOptions& options) {
+  using B = typename M::Backend;
+  if (ids.size() != static_cast<std::size_t>(prompts.size()))
+    fail<ValueError>("generate", "{} prompts but {} ids", prompts.size(), ids.size());
+  if (options.max_tokens < 0)
+    fail<ValueError>("generate", "max_tokens {}, expected at least 0", options.max_tokens);
+  if constexpr (requires { sampler.problem(); })
+    if (const char* problem = sampler.problem()) fail<ValueError>(S::name, "{}", problem);
+
+  const auto count = static_cast<std::size_t>(prompts.size());
+  std::vector<std::vector<DrawnToken>> drawn(count);
+  std::vector<RandomKey> keys(count);
+  for (std::size_t i = 0; i < count; ++i) keys[i] = options.key.fork(ids[i]);
+
+  Generated out;
+  out.finished.assign(count, false);
+  if (count > 0 && options.max_tokens > 0) {
+    auto state = model.start(prompts, options.max_tokens);
+    const Index v = model.vocabulary();
+    std::vector<std::size_t> live(count);
+    for (std::size_t i = 0; i < count; ++i) live[i] = i;
+    TensorOf<B> logits({prompts.size(), v});
+    for (Index t = 0; t < options.max_tokens; ++t) {
+      const auto n = static_cast<Index>(live.size());
+      project(model.head(), n, std::as_const(state.hidden).data(), logits.data());  // (live, vocabulary)
+      std::vector<DrawnToken> chosen(live.size());
+      parallel_for(n, 8192 / (v + 1) + 1, [&](Index begin, Index end) {
+        std::vector<Index> scratch;
+        for (Index i = begin; i < end; ++i) {
+          const double u = keys[live[static_cast<std::size_t>(i)]].uniform(static_cast<std::uint64_t>(t));
+          chosen[static_cast<std::size_t>(i)] = draw_token(sampler, logits.data() + i * v, v, u, scratch);
+        }
+      });
+      std::vector<std::int32_t> kept, tokens;
+      std::vector<std::size_t> still_live;
+      for (std::size_t i = 0; i < live.size(); ++i) {
+        drawn[live[i]].push_back(chosen[i]);
+        if (chosen[i].token == options.end_token) {
+          out.finished[live[i]] = true;
+          continue;
+        }
+        kept.push_back(static_cast<std::int32_t>(i));
+        tokens.push_back(chosen[i].token);
+        still_live.push_back(live[i]);
+      }
+      if (kept.empty() || t + 1 == options.max_tokens) break;
+      if (kept.size() < live.size()) state.select(kept);
+      live = std::move(still_live);
+      model.advance(state, tokens);
+    }
+  }
+  for (const auto& sequence : drawn) {
+    std::vector<std::int32_t> tokens;
+    for (const auto& d : sequence) {
+      tokens.push_back(d.token);
+      out.log_probabilities.push_back(d.log_probability);
+      out.log_draws.push_back(d.log_draw);
+    }
+    out.responses.push_back(tokens);
+  }
+  return out;
+}
+
+/// Log-probability of every response token under the model (softmax at `temperature`), in the order of
+/// `responses.tokens`: what `generate` reports for its own samples at temperature 1.
+template <LanguageModel M>
+[[nodiscard]] std::vector<typename M::Backend::Scalar> response_log_probabilities(const M& model,
+                                                                                  const Sequences& prompts,
+                                                                                  const Sequences& responses,
+                                                                                  double temperature = 1) {
+  using B = typename M::Backend;
+  Context<B> context;
+  const auto hidden = model.hidden(context, prompts, responses);  // (tokens, width)
+  const Index rows = hidden.shape()[0], v = model.vocabulary(), width = hidden.shape()[1];
+  const auto targets = detail::token_tensor<B>("response_log_probabilities", responses.tokens, v);
+  TensorOf<B> out({rows});
+  const Index chunk = detail::chunk_of({}, v * static_cast<Index>(sizeof(typename B::Scalar)));
+  TensorOf<B> logits({std::min(rows, chunk), v});
+  for (Index first = 0; first < rows; first += chunk) {
+    const Index n = std::min(chunk, rows - first);
+    project(model.head(), n, hidden.data() + first * width, logits.data());
+    kernels::token_log_probabilities(typename B::Device{}, n, v, std::as_const(logits).data(),
+                                     targets.data() + first, temperature, out.data() + first);
+  }
+  return out.to_host();
+}
+
+}  // namespace retort

@@ -1,0 +1,196 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <tuple>
+#include <vector>
+
+#include "retort/core/error.hpp"
+#include "retort/kernels/cpu/row.hpp"
+
+/// Sampling policies: how a next token is chosen from a row of logits. A filter changes the logits in place
+/// (-inf: never drawn); filters compose in the order given, by convention temperature, then top-k, then
+/// top-p.
+namespace retort {
+
+/// The most probable token; of equals the one with the lowest id. Draws no random number.
+struct Greedy {
+  static constexpr const char* name = "greedy";
+  template <class T>
+  void filter(T*, Index, std::vector<Index>&) const {}
+  template <class F>
+  void each_field(F&&) const {}
+};
+
+/// Divides the logits by `value` > 0.
+struct Temperature {
+  static constexpr const char* name = "temperature";
+  double value = 1;
+
+  template <class T>
+  void filter(T* logits, Index n, std::vector<Index>&) const {
+    if (value == 1) return;
+    const kernels::cpu::Pack<T> inverse(static_cast<T>(1 / value));
+    kernels::cpu::for_packs<T>(n, [&](Index i, Index c) {
+      kernels::cpu::store(kernels::cpu::load(logits + i, c) * inverse, logits + i, c);
+    });
+  }
+  [[nodiscard]] constexpr const char* problem() const {
+    return value > 0 ? nullptr : "the value must be above 0 (Greedy is the limit at 0)";
+  }
+  template <class F>
+  void each_field(F&& f) const {
+    f("temperature", value);
+  }
+};
+
+namespace detail {
+
+/// More probable first; of equals the lower id.
+template <class T>
+auto by_probability(const T* logits) {
+  return [logits](Index a, Index b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); };
+}
+
+/// Sets everything but `kept` ids to -inf.
+template <class T>
+void keep_only(T* logits, Index n, const Index* kept, Index count) {
+  std::vector<T> values(static_cast<std::size_t>(count));
+  for (Index i = 0; i < count; ++i) values[static_cast<std::size_t>(i)] = logits[kept[i]];
+  std::fill_n(logits, n, -std::numeric_limits<T>::infinity());
+  for (Index i = 0; i < count; ++i) logits[kept[i]] = values[static_cast<std::size_t>(i)];
+}
+
+}  // namespace detail
+
+/// Keeps the k most probable tokens (Fan et al. 2018); 0 keeps all.
+struct TopK {
+  static constexpr const char* name = "top_k";
+  Index k = 0;
+
+  template <class T>
+  void filter(T* logits, Index n, std::vector<Index>& ids) const {
+    if (k <= 0 || k >= n) return;
+    ids.resize(static_cast<std::size_t>(n));
+    for (Index i = 0; i < n; ++i) ids[static_cast<std::size_t>(i)] = i;
+    std::nth_element(ids.begin(), ids.begin() + (k - 1), ids.end(), detail::by_probability(logits));
+    detail::keep_only(logits, n, ids.data(), k);
+  }
+  [[nodiscard]] constexpr const char* problem() const { return k >= 0 ? nullptr : "k must be at least 0"; }
+  template <class F>
+  void each_field(F&& f) const {
+    f("top_k", k);
+  }
+};
+
+/// Keeps the smallest set of most probable tokens whose probability reaches p (Holtzman et al. 2020); 1 keeps
+/// all.
+struct TopP {
+  static constexpr const char* name = "top_p";
+  double p = 1;
+
+  template <class T>
+  void filter(T* logits, Index n, std::vector<Index>& heap) const {
+    if (p >= 1) return;
+    const double normaliser = static_cast<double>(kernels::cpu::log_sum_exp(logits, n));
+    heap.clear();
+    for (Index i = 0; i < n; ++i)
+      if (logits[i] > -std::numeric_limits<T>::infinity()) heap.push_back(i);
+    const auto more = detail::by_probability(logits);
+    const auto less = [&](Index a, Index b) { return more(b, a); };
+    std::make_heap(heap.begin(), heap.end(),
+                   less);  // the most probable is popped first; nothing is sorted beyond p
+    auto end = heap.end();
+    double reached = 0;
+    while (end != heap.begin() && reached < p) {
+      std::pop_heap(heap.begin(), end, less);
+      --end;
+      reached += std::exp(static_cast<double>(logits[*end]) - normaliser);
+    }
+    detail::keep_only(logits, n, &*end, heap.end() - end);
+  }
+  [[nodiscard]] constexpr const char* problem() const { return p > 0 ? nullptr : "p must be above 0"; }
+  template <class F>
+  void each_field(F&& f) const {
+    f("top_p", p);
+  }
+};
+
+/// Filters one after the other: `Filters{Temperature{0.8}, TopK{50}, TopP{0.9}}`.
+template <class... F>
+struct Filters {
+  static constexpr const char* name = "filters";
+  std::tuple<F...> filters;
+
+  Filters() = default;
+  explicit Filters(F... f) : filters(f...) {}
+
+  template <class T>
+  void filter(T* logits, Index n, std::vector<Index>& scratch) const {
+    std::apply([&](const auto&... f) { (f.filter(logits, n, scratch), ...); }, filters);
+  }
+  [[nodiscard]] constexpr const char* problem() const {
+    const char* first = nullptr;
+    std::apply([&](const auto&... f) { ((first = first ? first : f.problem()), ...); }, filters);
+    return first;
+  }
+  template <class Visit>
+  void each_field(Visit&& visit) const {
+    std::apply([&](const auto&... f) { (f.each_field(visit), ...); }, filters);
+  }
+};
+
+/// A sampling policy: filters a row of logits in place; `Greedy` then takes the highest, all others draw.
+template <class S>
+concept Sampler = requires(const S s, float* row, Index n, std::vector<Index>& scratch) {
+  {s.filter(row, n, scratch)};
+};
+
+/// A token chosen from a row of logits.
+struct DrawnToken {
+  std::int32_t token = 0;
+  double log_probability = 0;  ///< under the model: softmax of the unfiltered logits at temperature 1
+  double log_draw = 0;         ///< under the distribution it was drawn from (0 for Greedy)
+};
+
+/// Chooses a token from `logits` (n), which are changed, with the uniform number `u` in (0, 1): the first
+/// token at which the cumulative probability, in the order of ids, exceeds u.
+template <Sampler S, class T>
+[[nodiscard]] DrawnToken draw_token(const S& sampler, T* logits, Index n, double u,
+                                    std::vector<Index>& scratch) {
+  const double model_normaliser = static_cast<double>(kernels::cpu::log_sum_exp(logits, n));
+  DrawnToken drawn;
+  if constexpr (std::same_as<S, Greedy>) {
+    drawn.token = static_cast<std::int32_t>(std::max_element(logits, logits + n) - logits);
+    drawn.log_probability = static_cast<double>(logits[drawn.token]) - model_normaliser;
+    return drawn;
+  } else {
+    std::vector<T> raw(logits, logits + n);
+    sampler.filter(logits, n, scratch);
+    const double normaliser = static_cast<double>(kernels::cpu::log_sum_exp(logits, n));
+    const T shift = static_cast<T>(normaliser);
+    kernels::cpu::for_packs<T>(n, [&](Index i, Index c) {
+      using P = kernels::cpu::Pack<T>;
+      kernels::cpu::store(exp(kernels::cpu::load(logits + i, c) - P(shift)), logits + i, c);
+    });
+    double total = 0;
+    for (Index i = 0; i < n; ++i) total += static_cast<double>(logits[i]);
+    double reached = 0;
+    Index token = -1;
+    for (Index i = 0; i < n; ++i) {
+      if (!(logits[i] > T(0))) continue;
+      token = i;  // rounding at the end leaves the last possible token
+      reached += static_cast<double>(logits[i]);
+      if (reached > u * total) break;
+    }
+    if (token < 0)
+      fail<NumericError>("draw_token", "no token has a probability above 0 (logits are NaN or all -inf)");
+    drawn.token = static_cast<std::int32_t>(token);
+    drawn.log_probability = static_cast<double>(raw[static_cast<std::size_t>(token)]) - model_normaliser;
+    drawn.log_draw = std::log(static_cast<double>(logits[token]) / total);
+    return drawn;
+  }
+}
+
+}  // namespace retort

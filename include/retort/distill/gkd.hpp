@@ -1,0 +1,87 @@
+#pragma once
+
+#include "retort/distill/objective.hpp"
+#include "retort/distill/outputs.hpp"
+#include "retort/generate/generate.hpp"
+
+/// Generalised knowledge distillation (Agarwal et al. 2024, algorithm 1) and the recipes that are special
+/// cases of it.
+namespace retort {
+
+/// One recipe: what is minimised, on whose outputs, sampled how. The defaults are GKD with JSD(0.5) and
+/// lambda 1/2.
+template <Objective O = Jsd, OutputSource Outputs = Mixed, Sampler S = Temperature>
+struct Gkd {
+  O divergence{};
+  Outputs outputs{};
+  S sampler{};             ///< of the student's (and the teacher's) samples; the paper: temperature 1
+  Index max_tokens = 128;  ///< longest sampled response
+  std::int32_t end_token = 1;
+  ObjectiveOptions options{};
+
+  /// The batch that a step trains on: `batch` itself, or its prompts with fresh samples. `key` belongs to the
+  /// step. No gradient flows through sampling.
+  template <LanguageModel Student, LanguageModel Teacher>
+  [[nodiscard]] Batch responses(RandomKey key, const Student& student, const Teacher* teacher,
+                                const Batch& batch, Source* chosen = nullptr) const {
+    const Source source = outputs.choose(key.fork(0).uniform(0));
+    if (chosen != nullptr) *chosen = source;
+    const GenerateOptions sampling{.max_tokens = max_tokens, .end_token = end_token, .key = key.fork(1)};
+    Batch result = batch;
+    if (source == Source::student)
+      result.responses = generate(student, batch.prompts, batch.ids, sampler, sampling).responses;
+    if (source == Source::teacher) {
+      if (teacher == nullptr)
+        fail<ValueError>("gkd", "the teacher's outputs were asked for, but there is no teacher");
+      result.responses = generate(*teacher, batch.prompts, batch.ids, sampler, sampling).responses;
+    }
+    return result;
+  }
+
+  /// The whole step in one call: choose the outputs, then the loss on them. `context.key` belongs to the
+  /// step.
+  template <LanguageModel Student, LanguageModel Teacher>
+  [[nodiscard]] Loss<typename Student::Backend> loss(Context<typename Student::Backend>& context,
+                                                     const Student& student, const Teacher& teacher,
+                                                     const Batch& batch) const {
+    const Batch on = responses(context.key, student, &teacher, batch);
+    return objective_loss(divergence, context, student, &teacher, on, Normaliser::of(on.responses), options);
+  }
+};
+
+/// The named recipes (compare with the table in docs/architecture.md).
+namespace recipes {
+
+/// Supervised fine-tuning: cross-entropy of the data.
+[[nodiscard]] inline auto sft() {
+  return Gkd<CrossEntropy, FromData>{};
+}
+/// Sequence-level distillation (Kim & Rush 2016): cross-entropy of the teacher's outputs.
+[[nodiscard]] inline auto seq_kd() {
+  return Gkd<CrossEntropy, FromTeacher>{};
+}
+/// Supervised (word-level) distillation: forward KL on the data.
+[[nodiscard]] inline auto supervised_kd() {
+  return Gkd<ForwardKl, FromData>{};
+}
+/// ImitKD (Lin et al. 2020): forward KL on student's outputs and data, half each.
+[[nodiscard]] inline auto imit_kd() {
+  return Gkd<ForwardKl, Mixed>{.outputs = {.lambda = 0.5}};
+}
+/// f-distill (Wen et al. 2023): total variation on the student's and the teacher's outputs, half each.
+[[nodiscard]] inline auto f_distill() {
+  return Gkd<TotalVariation, StudentOrTeacher>{.outputs = {.student = 0.5}};
+}
+/// On-policy distillation: forward KL on the student's outputs.
+[[nodiscard]] inline auto on_policy_kd() {
+  return Gkd<ForwardKl, FromStudent>{};
+}
+/// GKD: any divergence, any lambda.
+template <Divergence D>
+[[nodiscard]] auto gkd(const D& divergence, double lambda) {
+  return Gkd<D, Mixed>{.divergence = divergence, .outputs = {.lambda = lambda}};
+}
+
+}  // namespace recipes
+
+}  // namespace retort

@@ -1,0 +1,140 @@
+#pragma once
+
+#include <concepts>
+#include <vector>
+
+#include "retort/core/batch.hpp"
+#include "retort/distill/divergence.hpp"
+#include "retort/models/language_model.hpp"
+
+/// The loss of one batch: a divergence from the teacher, or the cross-entropy of the responses, with its
+/// reduction.
+namespace retort {
+
+/// How token losses are averaged.
+enum class Reduction {
+  per_sequence,  ///< 1/B sum_b 1/L_b sum_t: every sequence counts the same (the GKD paper)
+  per_token,     ///< sum / N: every token counts the same
+};
+
+/// What a step divides by: counted over the whole optimizer step, so that splitting it into micro-batches
+/// changes nothing.
+struct Normaliser {
+  Index sequences = 0;
+  Index tokens = 0;
+
+  [[nodiscard]] static Normaliser of(const Sequences& responses) {
+    return {responses.size(), responses.total()};
+  }
+};
+
+/// Weight of each response token's loss, in the order of `responses.tokens`. No token: no weight, and a loss
+/// of 0.
+template <Backend B>
+[[nodiscard]] TensorOf<B> row_weights(const Sequences& responses, Reduction reduction,
+                                      const Normaliser& total, double factor = 1) {
+  using T = typename B::Scalar;
+  std::vector<T> weights;
+  weights.reserve(static_cast<std::size_t>(responses.total()));
+  for (int i = 0; i < responses.size(); ++i) {
+    const int length = responses.length(i);
+    const double divisor = reduction == Reduction::per_token
+                               ? static_cast<double>(total.tokens)
+                               : static_cast<double>(total.sequences) * static_cast<double>(length);
+    for (int t = 0; t < length; ++t) weights.push_back(static_cast<T>(factor / divisor));
+  }
+  return TensorOf<B>::from({static_cast<Index>(weights.size())}, weights);
+}
+
+/// The loss of SFT and SeqKD: -log q of the responses' tokens. Needs no teacher.
+struct CrossEntropy {
+  static constexpr const char* name = "cross_entropy";
+  template <class F>
+  void each_field(F&&) const {}
+};
+
+/// What a recipe minimises on its responses: a divergence, the cross-entropy, or a choice made at run time.
+using AnyObjective = std::variant<CrossEntropy, ForwardKl, ReverseKl, Jsd, NormalisedJsd, TotalVariation,
+                                  SkewForwardKl, SkewReverseKl, SymmetricKl>;
+
+template <class O>
+concept Objective = Divergence<O> || std::same_as<O, CrossEntropy> || std::same_as<O, AnyObjective>;
+
+[[nodiscard]] inline AnyObjective as_objective(const AnyDivergence& divergence) {
+  return std::visit([](const auto& d) { return AnyObjective(d); }, divergence);
+}
+
+/// A loss with what a log wants to know.
+template <Backend B>
+struct Loss {
+  Variable<B> value;  ///< the scalar to propagate
+  double mean = 0;    ///< unweighted mean over the response tokens (nats per token), 0 if there is none
+  Index tokens = 0;   ///< response tokens
+};
+
+/// How an objective is computed.
+struct ObjectiveOptions {
+  Reduction reduction = Reduction::per_sequence;
+  double temperature = 1;                  ///< of the loss: divides both models' logits
+  bool times_temperature_squared = false;  ///< multiply the loss by temperature^2 (Hinton et al. 2015)
+  Index chunk_rows = 0;                    ///< see HeadLossOptions
+
+  template <class F>
+  void each_field(F&& f) const {
+    f("reduction", reduction == Reduction::per_sequence ? "per_sequence" : "per_token");
+    f("temperature", temperature);
+    f("times_temperature_squared", times_temperature_squared);
+  }
+};
+
+/// The loss of `batch`'s responses. The teacher is read only (no record, no dropout); for CrossEntropy it may
+/// be nullptr.
+template <Objective O, LanguageModel Student, LanguageModel Teacher>
+requires std::same_as<typename Student::Backend, typename Teacher::Backend>
+[[nodiscard]] Loss<typename Student::Backend> objective_loss(const O& objective,
+                                                             Context<typename Student::Backend>& context,
+                                                             const Student& student, const Teacher* teacher,
+                                                             const Batch& batch, const Normaliser& total,
+                                                             const ObjectiveOptions& options = {}) {
+  using B = typename Student::Backend;
+  if constexpr (std::same_as<O, AnyObjective>) {
+    return std::visit(
+        [&](const auto& o) { return objective_loss(o, context, student, teacher, batch, total, options); },
+        objective);
+  } else {
+    if (batch.responses.total() == 0) return {Variable<B>(TensorOf<B>::zeros({})), 0, 0};
+    const double tau = options.temperature;
+    const double factor = options.times_temperature_squared ? tau * tau : 1;
+    const auto weights = row_weights<B>(batch.responses, options.reduction, total, factor);
+    const Variable<B> hidden = student.hidden(context, batch.prompts, batch.responses);  // (tokens, width)
+    HeadLoss<B> loss;
+    if constexpr (std::same_as<O, CrossEntropy>) {
+      const auto targets =
+          detail::token_tensor<B>("cross_entropy", batch.responses.tokens, student.vocabulary());
+      loss = head_cross_entropy(context, student.head(), hidden, targets, weights,
+                                {.chunk_rows = options.chunk_rows});
+    } else {
+      if (teacher == nullptr) fail<ValueError>(O::name, "a divergence needs a teacher, none was given");
+      require_valid(objective);
+      Context<B> silent;
+      const auto teacher_hidden = teacher->hidden(silent, batch.prompts, batch.responses);
+      loss =
+          head_divergence(context, objective, student.head(), hidden, teacher->head(), teacher_hidden.value(),
+                          weights, {.temperature = tau, .chunk_rows = options.chunk_rows});
+    }
+    double sum = 0;
+    for (const double l : loss.per_row) sum += l;
+    const auto tokens = static_cast<Index>(loss.per_row.size());
+    return {loss.value, sum / static_cast<double>(tokens), tokens};
+  }
+}
+
+/// Mean divergence per response token between two models, in nats: an evaluation, nothing is recorded.
+template <Divergence D, LanguageModel Student, LanguageModel Teacher>
+[[nodiscard]] double mean_divergence(const D& divergence, const Student& student, const Teacher& teacher,
+                                     const Batch& batch) {
+  Context<typename Student::Backend> silent;
+  return objective_loss(divergence, silent, student, &teacher, batch, Normaliser::of(batch.responses)).mean;
+}
+
+}  // namespace retort

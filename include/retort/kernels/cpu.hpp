@@ -1,6 +1,7 @@
 #pragma once
 
 /// Every kernel of the CPU device.
+#include "retort/kernels/cpu/adafactor.hpp"
 #include "retort/kernels/cpu/attention.hpp"
 #include "retort/kernels/cpu/gather.hpp"
 #include "retort/kernels/cpu/gemm.hpp"

@@ -165,4 +165,14 @@ void adafactor_whole(CpuDevice, const AdafactorStep& s, Index count, T* weight, 
   });
 }
 
+// What instances.cpp compiles once for a whole program.
+#define RETORT_ADAFACTOR_INSTANCES(PREFIX, T)                                                          \
+  PREFIX template void adafactor_factored<T>(CpuDevice, const AdafactorStep&, Index, Index, Index, T*, \
+                                             const T*, T*, T*, T*);                                    \
+  PREFIX template void adafactor_whole<T>(CpuDevice, const AdafactorStep&, Index, T*, const T*, T*, T*);
+#if defined(RETORT_EXTERN_KERNELS)
+RETORT_ADAFACTOR_INSTANCES(extern, float)
+RETORT_ADAFACTOR_INSTANCES(extern, double)
+#endif
+
 }  // namespace retort::kernels

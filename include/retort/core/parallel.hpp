@@ -47,7 +47,7 @@ inline void set_thread_count([[maybe_unused]] int threads) {
 }
 
 /// Calls `body(begin, end)` on contiguous pieces of [0, count), one a thread. Less than `grain` items a
-/// thread are not worth a thread. The first exception of any piece is rethrown here.
+/// thread are not worth a thread. One of the exceptions of the pieces is rethrown here.
 template <class Body>
 void parallel_for(std::int64_t count, std::int64_t grain, Body&& body) {
   const auto pieces = std::min<std::int64_t>(thread_count(), count / std::max<std::int64_t>(1, grain));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -44,13 +45,15 @@ class Shape {
   /// The same shape with dimension `axis` replaced by `size`.
   [[nodiscard]] Shape with(int axis, Index size) const {
     Shape s = *this;
-    s.dimensions_[check(axis)] = require_valid(size);
+    s.dimensions_[check(axis)] = size;
+    s.require_valid(size);
     return s;
   }
 
   void append(Index size) {
     if (rank_ == max_rank) fail<ShapeError>("shape", "more than {} dimensions", max_rank);
-    dimensions_[rank_++] = require_valid(size);
+    dimensions_[rank_++] = size;
+    require_valid(size);
   }
 
   /// `(8, 40, 512)`, as messages show it.
@@ -71,9 +74,12 @@ class Shape {
     if (a < 0 || a >= rank_) fail<ShapeError>("shape", "axis {} of a tensor of rank {}", axis, rank_);
     return static_cast<std::size_t>(a);
   }
-  static Index require_valid(Index size) {
-    if (size < 0) fail<ShapeError>("shape", "negative dimension {}", size);
-    return size;
+  // Sizes in bytes must not overflow either.
+  void require_valid(Index new_dimension) const {
+    if (new_dimension < 0) fail<ShapeError>("shape", "negative dimension {}", new_dimension);
+    double elements = 1;
+    for (int i = 0; i < rank_; ++i) elements *= static_cast<double>(std::max<Index>(1, dimensions_[i]));
+    if (elements > 1e17) fail<ShapeError>("shape", "{} has more elements than memory can hold", str());
   }
 };
 

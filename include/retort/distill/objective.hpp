@@ -97,36 +97,35 @@ requires std::same_as<typename Student::Backend, typename Teacher::Backend>
                                                              const Batch& batch, const Normaliser& total,
                                                              const ObjectiveOptions& options = {}) {
   using B = typename Student::Backend;
-  if constexpr (std::same_as<O, AnyObjective>) {
-    return std::visit(
-        [&](const auto& o) { return objective_loss(o, context, student, teacher, batch, total, options); },
-        objective);
-  } else {
-    if (batch.responses.total() == 0) return {Variable<B>(TensorOf<B>::zeros({})), 0, 0};
-    const double tau = options.temperature;
-    const double factor = options.times_temperature_squared ? tau * tau : 1;
-    const auto weights = row_weights<B>(batch.responses, options.reduction, total, factor);
-    const Variable<B> hidden = student.hidden(context, batch.prompts, batch.responses);  // (tokens, width)
-    HeadLoss<B> loss;
-    if constexpr (std::same_as<O, CrossEntropy>) {
-      const auto targets =
-          detail::token_tensor<B>("cross_entropy", batch.responses.tokens, student.vocabulary());
-      loss = head_cross_entropy(context, student.head(), hidden, targets, weights,
-                                {.chunk_rows = options.chunk_rows});
+  if (batch.responses.total() == 0) return {Variable<B>(TensorOf<B>::zeros({})), 0, 0};
+  const double tau = options.temperature;
+  const auto weights = row_weights<B>(batch.responses, options.reduction, total,
+                                      options.times_temperature_squared ? tau * tau : 1);
+  const HeadLossOptions head_options{.temperature = tau, .chunk_rows = options.chunk_rows};
+  const Variable<B> hidden = student.hidden(context, batch.prompts, batch.responses);  // (tokens, width)
+
+  const auto compare = [&]<class D>(const D& d) -> HeadLoss<B> {
+    if constexpr (std::same_as<D, CrossEntropy>) {
+      const auto targets = detail::token_tensor<B>(D::name, batch.responses.tokens, student.vocabulary());
+      return head_cross_entropy(context, student.head(), hidden, targets, weights, head_options);
     } else {
-      if (teacher == nullptr) fail<ValueError>(O::name, "a divergence needs a teacher, none was given");
-      require_valid(objective);
+      if (teacher == nullptr) fail<ValueError>(D::name, "a divergence needs a teacher, none was given");
+      require_valid(d);
       Context<B> silent;
       const auto teacher_hidden = teacher->hidden(silent, batch.prompts, batch.responses);
-      loss =
-          head_divergence(context, objective, student.head(), hidden, teacher->head(), teacher_hidden.value(),
-                          weights, {.temperature = tau, .chunk_rows = options.chunk_rows});
+      return head_divergence(context, d, student.head(), hidden, teacher->head(), teacher_hidden.value(),
+                             weights, head_options);
     }
-    double sum = 0;
-    for (const double l : loss.per_row) sum += l;
-    const auto tokens = static_cast<Index>(loss.per_row.size());
-    return {loss.value, sum / static_cast<double>(tokens), tokens};
-  }
+  };
+  HeadLoss<B> loss;
+  if constexpr (std::same_as<O, AnyObjective>)
+    loss = std::visit(compare, objective);
+  else
+    loss = compare(objective);
+  double sum = 0;
+  for (const double l : loss.per_row) sum += l;
+  const auto tokens = static_cast<Index>(loss.per_row.size());
+  return {loss.value, sum / static_cast<double>(tokens), tokens};
 }
 
 /// Mean divergence per response token between two models, in nats: an evaluation, nothing is recorded.

@@ -57,12 +57,19 @@ inline Index chunk_of(const HeadLossOptions& o, Index bytes_per_row) {
   return o.chunk_rows > 0 ? o.chunk_rows : std::max<Index>(16, o.chunk_bytes / bytes_per_row);
 }
 
-/// Runs `row_pass(first, rows, logits, weights, gradient, loss)` over chunks. It replaces logits by their
-/// gradient if asked, `factor` times: dh (rows, width) receives the gradient to the hidden states, the head's
-/// parameters theirs.
-template <Backend B, class RowPass>
+/// What happens to a chunk of logits: (first row, rows, logits, weights, whether to replace the logits by
+/// their gradient, where the rows' losses go). Called once a chunk, so that its type need not be known to the
+/// code around it.
+template <Backend B>
+using RowPass =
+    std::function<void(Index, Index, typename B::Scalar*, const typename B::Scalar*, bool, double*)>;
+
+/// Runs `row_pass` over chunks of rows. With `gradient`, dh (rows, width; nullptr: not wanted) receives the
+/// gradient to the hidden states, and the head's parameters theirs.
+template <Backend B>
 void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const TensorOf<B>& weights, Index chunk,
-                bool gradient, typename B::Scalar* dh, std::vector<double>& per_row, RowPass row_pass) {
+                bool gradient, typename B::Scalar* dh, std::vector<double>& per_row,
+                const RowPass<B>& row_pass) {
   using T = typename B::Scalar;
   using kernels::Op;
   const typename B::Device device{};
@@ -83,17 +90,20 @@ void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const TensorOf<B
       kernels::gemm(device, Op::transpose, Op::none, v, d, n, s, logits.data(), v, h, d, beta,
                     head.weight->grad.data(), d);
     }
-    if (head.bias != nullptr && head.bias->trainable)
-      kernels::sum_rows(device, head.bias->open_grad(), n, v, logits.data(), head.bias->grad.data());
+    if (head.bias != nullptr && head.bias->trainable) {
+      const Write write = head.bias->open_grad();
+      kernels::sum_rows(device, write, n, v, logits.data(), head.bias->grad.data());
+    }
   }
 }
 
 /// The op around `for_chunks`. Gradients are computed in the forward pass, while the logits are at hand, for
 /// an upstream gradient of 1; another upstream gradient u costs a second pass with weights (u - 1) in
 /// `backward`.
-template <Backend B, class RowPass>
+template <Backend B>
 HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& head,
-                      const Variable<B>& hidden, const TensorOf<B>& weights, Index chunk, RowPass row_pass) {
+                      const Variable<B>& hidden, const TensorOf<B>& weights, Index chunk,
+                      RowPass<B> row_pass) {
   using T = typename B::Scalar;
   if (hidden.value().rank() != 2 || hidden.shape()[1] != head.width())
     fail<ShapeError>(op, "hidden states {} and head weight {}: expected (rows, width), (vocabulary, width)",
@@ -160,10 +170,10 @@ template <class Divergence, Backend B>
     fail<ValueError>("head_divergence", "temperature {}, expected > 0", options.temperature);
   const Index vs = student.vocabulary(), vt = teacher.vocabulary();
   const Index chunk = detail::chunk_of(options, (vs + vt) * static_cast<Index>(sizeof(T)));
-  TensorOf<B> scratch({std::min(chunk, hidden.shape()[0]), vt});
   return detail::head_loss(
       context, "head_divergence", student, hidden, weights, chunk,
-      [=](Index first, Index n, T* logits, const T* w, bool gradient, double* loss) mutable {
+      [=](Index first, Index n, T* logits, const T* w, bool gradient, double* loss) {
+        TensorOf<B> scratch({n, vt});  // the teacher\'s logits
         project(teacher, n, teacher_hidden.data() + first * teacher.width(), scratch.data());
         kernels::row_loss(typename B::Device{}, divergence, {n, vs, vt, options.temperature, gradient},
                           logits, scratch.data(), w, loss);

@@ -46,6 +46,15 @@ struct Segments {
     }
     return s;
   }
+  /// Whether the segments follow each other without a gap and name all of `rows` rows.
+  [[nodiscard]] bool covers(Index rows) const {
+    Index at = 0;
+    for (std::size_t i = 0; i < count(); ++i) {
+      if (begin[i] != at) return false;
+      at += length[i];
+    }
+    return at == rows;
+  }
   /// One past the last row that any segment names.
   [[nodiscard]] Index end() const {
     Index e = 0;

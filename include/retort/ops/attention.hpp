@@ -66,23 +66,45 @@ void require_attention(const AttentionOptions& o, const AttentionLayout& layout,
                        layout.keys.length[b]);
 }
 
-/// Collects gradients of column ranges: ranges of the same variable share one buffer.
+/// The gradients of column ranges: ranges of the same variable share one buffer, which is zeroed unless the
+/// ranges together cover it.
 template <Backend B>
 class ColumnGradients {
  public:
-  /// Where to write the gradient of `c`.
-  [[nodiscard]] typename B::Scalar* open(const Columns<B>& c) {
-    for (auto& [rows, gradient] : buffers_)
-      if (rows.data() == c.rows.data()) return gradient.data() + c.first;
-    buffers_.emplace_back(c.rows, TensorOf<B>::zeros(c.rows.shape()));
-    return buffers_.back().second.data() + c.first;
+  struct Range {
+    const Columns<B>& columns;
+    bool rows_covered;
+  };
+
+  explicit ColumnGradients(std::initializer_list<Range> ranges) {
+    for (const Range& range : ranges) {
+      if (find(range.columns) != nullptr) continue;
+      const Variable<B>& rows = range.columns.rows;
+      Index width = 0;
+      bool covered = true;
+      for (const Range& other : ranges)
+        if (other.columns.rows.data() == rows.data()) {
+          width += other.columns.width;
+          covered = covered && other.rows_covered;
+        }
+      covered = covered && width == range.columns.stride();
+      buffers_.push_back({rows, covered ? TensorOf<B>(rows.shape()) : TensorOf<B>::zeros(rows.shape())});
+    }
   }
+  /// Where the gradient of `c` is written.
+  [[nodiscard]] typename B::Scalar* data(const Columns<B>& c) { return find(c)->data() + c.first; }
   void pass() const {
     for (const auto& [rows, gradient] : buffers_) pass_gradient(rows, gradient);
   }
 
  private:
   std::vector<std::pair<Variable<B>, TensorOf<B>>> buffers_;
+
+  [[nodiscard]] TensorOf<B>* find(const Columns<B>& c) {
+    for (auto& [rows, gradient] : buffers_)
+      if (rows.data() == c.rows.data()) return &gradient;
+    return nullptr;
+  }
 };
 
 }  // namespace detail
@@ -113,19 +135,19 @@ template <Backend B>
                                       .bias_reach = bias != nullptr ? (bias->shape()[1] + 1) / 2 : 0};
   const Variable<B> b = bias != nullptr ? *bias : Variable<B>{};
   const Index rows = q.rows.shape()[0];
-  auto o = TensorOf<B>::zeros({rows, q.width});  // (Nq, heads * width)
-  TensorOf<B> lse({rows, options.heads});        // log sum exp of each row of scores
+  const bool q_covered = layout->queries.covers(rows), kv_covered = layout->keys.covers(k.rows.shape()[0]);
+  TensorOf<B> o = q_covered ? TensorOf<B>({rows, q.width}) : TensorOf<B>::zeros({rows, q.width});
+  TensorOf<B> lse({rows, options.heads});  // log sum exp of each row of scores
   kernels::attention(typename B::Device{}, shape, layout->queries, layout->keys, q.data(), k.data(), v.data(),
                      b.data(), o.data(), lse.data());
   return record(
       "attention", o,
       [=](const TensorOf<B>& d_o) {
-        detail::ColumnGradients<B> gradients;
+        detail::ColumnGradients<B> gradients({{q, q_covered}, {k, kv_covered}, {v, kv_covered}});
         const auto db = zeroed_gradient_target(b);
-        T *dq = gradients.open(q), *dk = gradients.open(k), *dv = gradients.open(v);
         kernels::attention_backward<T>(typename B::Device{}, shape, layout->queries, layout->keys, q.data(),
                                        k.data(), v.data(), b.data(), lse.data(), d_o.data(),
-                                       {dq, dk, dv, db.data});
+                                       {gradients.data(q), gradients.data(k), gradients.data(v), db.data});
         gradients.pass();
       },
       q.rows, k.rows, v.rows, b);

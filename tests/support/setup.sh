@@ -49,7 +49,7 @@ configure_and_build() {
   local preset=$1 start=$SECONDS
   shift
   say "Configuring and building, preset $preset, folder build/$preset$RETORT_BUILD_KEY"
-  cmake --preset "$preset" &&
-    cmake --build --preset "$preset" --parallel "$(jobs_here)" ${1:+--target "$@"} &&
-    echo "Configured and built in $((SECONDS - start)) s"
+  cmake --preset "$preset"
+  cmake --build --preset "$preset" --parallel "$(jobs_here)" ${1:+--target "$@"}
+  echo "Configured and built in $((SECONDS - start)) s"
 }

@@ -10,7 +10,7 @@
 /// The contract between the library and a device. A device is a tag type (`CpuDevice`) plus an overload of
 /// each function below with that tag as its first argument. They take raw pointers to contiguous device
 /// memory and sizes, never tensors; they check nothing (ops do); results do not depend on the number of
-/// threads.
+/// threads, except that the library behind gemm may round the last bits otherwise on another number.
 ///
 ///   gemm            C = alpha op(A) op(B) + beta C
 ///   map             out[i] (+)= f(in0[i], in1[i], ...), f a functor generic over its number

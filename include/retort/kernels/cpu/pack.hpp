@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "retort/core/math.hpp"
 #include "retort/core/scalar.hpp"
@@ -75,19 +76,22 @@ Pack<T> select(PackCondition<T> condition, Pack<T> yes, Pack<T> no) {
 }
 template <Real T>
 Pack<T> max(Pack<T> a, Pack<T> b) {
-  return Eigen::internal::pmax(a.v, b.v);
+  return Eigen::internal::pmax<Eigen::PropagateNaN>(a.v, b.v);
 }
 template <Real T>
 Pack<T> min(Pack<T> a, Pack<T> b) {
-  return Eigen::internal::pmin(a.v, b.v);
+  return Eigen::internal::pmin<Eigen::PropagateNaN>(a.v, b.v);
 }
 template <Real T>
 Pack<T> abs(Pack<T> a) {
   return Eigen::internal::pabs(a.v);
 }
+/// Eigen's psqrt is quick and NaN for infinity.
 template <Real T>
 Pack<T> sqrt(Pack<T> a) {
-  return Eigen::internal::psqrt(a.v);
+  namespace ei = Eigen::internal;
+  const Pack<T> infinity(std::numeric_limits<T>::infinity());
+  return ei::pselect(ei::pcmp_eq(a.v, infinity.v), a.v, ei::psqrt(a.v));
 }
 template <Real T>
 Pack<T> log(Pack<T> a) {
@@ -132,9 +136,9 @@ Pack<T> erf(Pack<T> a) {
 template <Real T>
 Pack<T> log1p(Pack<T> x) {
   namespace ei = Eigen::internal;
-  const Pack<T> u = Pack<T>(T(1)) + x, d = u - Pack<T>(T(1));
-  const auto small = ei::pcmp_eq(d.v, ei::pzero(d.v));
-  return ei::pselect(small, x.v, (log(u) * x / d).v);
+  const Pack<T> u = Pack<T>(T(1)) + x, d = u - Pack<T>(T(1)), l = log(u);
+  const auto tiny = ei::pcmp_eq(d.v, ei::pzero(d.v)), huge = ei::pcmp_eq(u.v, x.v);
+  return ei::pselect(tiny, x.v, ei::pselect(huge, l.v, (l * (x / d)).v));
 }
 
 }  // namespace retort::kernels::cpu

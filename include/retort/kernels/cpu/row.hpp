@@ -72,6 +72,26 @@ void for_packs(Index n, F f) {
   if (i < n) f(i, n - i);
 }
 
+/// What turns the logits of a row into log-probabilities: log softmax(factor x)_i = (factor x_i - high) -
+/// rest. Two numbers, since their sum would be rounded as coarsely as the logits are large.
+template <Real T>
+struct LogNormaliser {
+  T factor, high, rest;
+
+  [[nodiscard]] T operator()(T x) const { return (x * factor - high) - rest; }
+  [[nodiscard]] Pack<T> operator()(Pack<T> x) const {
+    return (x * Pack<T>(factor) - Pack<T>(high)) - Pack<T>(rest);
+  }
+};
+
+template <Real T>
+LogNormaliser<T> log_normaliser(const T* x, Index n, T factor = T(1)) {
+  const T high = row_max(x, n) * factor;
+  const double total = row_sum<T>(
+      n, [&](Index i, Index count) { return exp(load(x + i, count) * Pack<T>(factor) - Pack<T>(high)); });
+  return {factor, high, static_cast<T>(std::log(total))};
+}
+
 /// log sum exp of a row, exact for -inf entries; -inf for a row of nothing but -inf.
 template <Real T>
 T log_sum_exp(const T* x, Index n) {

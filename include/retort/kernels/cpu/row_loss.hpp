@@ -38,27 +38,20 @@ void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape
         if (shape.gradient) std::fill_n(zs, vs, T(0));
         continue;
       }
-      const auto log_normaliser = [&](const T* z) {
-        const T high = cpu::row_max(z, common) * inverse;
-        return high + static_cast<T>(std::log(cpu::row_sum<T>(common, [&](Index i, Index c) {
-                 return exp(cpu::load(z + i, c) * P(inverse) - P(high));
-               })));
-      };
-      const P shift_s(log_normaliser(zs)), shift_t(log_normaliser(zt));
+      const auto log_q = cpu::log_normaliser(zs, common, inverse);
+      const auto log_p = cpu::log_normaliser(zt, common, inverse);
       loss[r] = cpu::row_sum<T>(common, [&](Index i, Index c) {
-        return divergence.term(cpu::load(zt + i, c) * P(inverse) - shift_t,
-                               cpu::load(zs + i, c) * P(inverse) - shift_s);
+        return divergence.term(log_p(cpu::load(zt + i, c)), log_q(cpu::load(zs + i, c)));
       });
       if (!shape.gradient) continue;
       const double pulled = cpu::row_sum<T>(common, [&](Index i, Index c) {
-        const P pull = divergence.pull(cpu::load(zt + i, c) * P(inverse) - shift_t,
-                                       cpu::load(zs + i, c) * P(inverse) - shift_s);
+        const P pull = divergence.pull(log_p(cpu::load(zt + i, c)), log_q(cpu::load(zs + i, c)));
         cpu::store(pull, zt + i, c);
         return pull;
       });
       const P total(static_cast<T>(pulled)), scale(weight[r] * inverse);
       cpu::for_packs<T>(common, [&](Index i, Index c) {
-        const P q = exp(cpu::load(zs + i, c) * P(inverse) - shift_s);
+        const P q = exp(log_q(cpu::load(zs + i, c)));
         cpu::store((cpu::load(zt + i, c) - q * total) * scale, zs + i, c);
       });
       std::fill(zs + common, zs + vs, T(0));
@@ -80,11 +73,11 @@ void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std
         if (gradient) std::fill_n(z, vocabulary, T(0));
         continue;
       }
-      const T shift = cpu::log_sum_exp(z, vocabulary);
-      loss[r] = static_cast<double>(shift - z[target[r]]);
+      const auto log_q = cpu::log_normaliser(z, vocabulary);
+      loss[r] = -static_cast<double>(log_q(z[target[r]]));
       if (!gradient) continue;
       cpu::for_packs<T>(vocabulary, [&](Index i, Index c) {
-        cpu::store(exp(cpu::load(z + i, c) - P(shift)) * P(weight[r]), z + i, c);
+        cpu::store(exp(log_q(cpu::load(z + i, c))) * P(weight[r]), z + i, c);
       });
       z[target[r]] -= weight[r];
     }
@@ -95,15 +88,11 @@ void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std
 template <Real T>
 void token_log_probabilities(CpuDevice, Index rows, Index vocabulary, const T* logits,
                              const std::int32_t* token, double temperature, T* out) {
-  using P = cpu::Pack<T>;
   const T inverse = static_cast<T>(1 / temperature);
   parallel_for(rows, 8192 / (vocabulary + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
       const T* z = logits + r * vocabulary;
-      const T high = cpu::row_max(z, vocabulary) * inverse;
-      const double total = cpu::row_sum<T>(
-          vocabulary, [&](Index i, Index c) { return exp(cpu::load(z + i, c) * P(inverse) - P(high)); });
-      out[r] = z[token[r]] * inverse - (high + static_cast<T>(std::log(total)));
+      out[r] = cpu::log_normaliser(z, vocabulary, inverse)(z[token[r]]);
     }
   });
 }

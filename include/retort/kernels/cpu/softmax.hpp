@@ -57,13 +57,12 @@ void softmax_backward(CpuDevice, Write write, Index rows, Index n, const T* y, c
 /// y = x - log sum exp(x) along the last dimension. y may be x.
 template <Real T>
 void log_softmax(CpuDevice, Index rows, Index n, const T* x, T* y) {
-  using P = cpu::Pack<T>;
   parallel_for(rows, 16384 / (n + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
       const T* from = x + r * n;
       T* to = y + r * n;
-      const P shift(cpu::log_sum_exp(from, n));
-      cpu::for_packs<T>(n, [&](Index i, Index c) { cpu::store(cpu::load(from + i, c) - shift, to + i, c); });
+      const auto log_p = cpu::log_normaliser(from, n);
+      cpu::for_packs<T>(n, [&](Index i, Index c) { cpu::store(log_p(cpu::load(from + i, c)), to + i, c); });
     }
   });
 }

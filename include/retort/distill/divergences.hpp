@@ -9,11 +9,27 @@
 ///   pull   q dphi/dq, up to a multiple of q, which the row driver's gradient cancels:
 ///          dD/dz_j = (pull_j - q_j sum_v pull_v) / temperature
 ///
-/// The KL terms carry the summands -p + q (sum 0): every term is then >= 0 by itself, and rounding cannot
-/// make a divergence of close distributions negative. A policy with a parameter has `problem()`: nullptr, or
+/// The terms carry the summands -p + q (sum 0): every term is then >= 0 by itself, and `detail::kl_term` keeps
+/// rounding from making the divergence of close distributions negative. A policy with a parameter has `problem()`: nullptr, or
 /// what is wrong. Sources: GKD = Agarwal et al. 2024 (arXiv 2306.13649), DistiLLM = Ko et al. 2024 (arXiv
 /// 2402.03898), f-distill = Wen et al. 2023 (arXiv 2307.15190).
 namespace retort {
+
+namespace detail {
+
+/// A summand of KL(a || b) with -a + b: a (log a - log b) - a + b = a (x - log(1 + x)), x = (b - a) / a. It is
+/// never negative; where a and b are close the first form would lose all its digits, so there it is
+///   log(1 + x) = 2 artanh s = 2 (s + s^3/3 + s^5/5 + ...),  s = x / (2 + x),  x - 2 s = x s.
+template <class N>
+RETORT_HD N kl_term(N a, N log_a, N b, N log_b) {
+  using namespace math;
+  const N x = (b - a) / a, s = x / (N(2) + x), s2 = s * s;
+  const N series = N(1. / 3) + s2 * (N(1. / 5) + s2 * (N(1. / 7) + s2 * (N(1. / 9) + s2 * N(1. / 11))));
+  const N apart = times_or_zero(a, log_a - log_b) - a + b;
+  return select(less(abs(x), N(0.125)), a * (s * (x - N(2) * s2 * series)), apart);
+}
+
+}  // namespace detail
 
 /// KL(p || q): mass covering; classical (supervised) distillation.
 struct ForwardKl {
@@ -21,8 +37,7 @@ struct ForwardKl {
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {
     using namespace math;
-    const N p = exp(log_p);
-    return times_or_zero(p, log_p - log_q) - p + exp(log_q);
+    return detail::kl_term(exp(log_p), log_p, exp(log_q), log_q);
   }
   template <class N>
   RETORT_HD N pull(N log_p, N log_q) const {
@@ -39,8 +54,7 @@ struct ReverseKl {
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {
     using namespace math;
-    const N q = exp(log_q);
-    return times_or_zero(q, log_q - log_p) - q + exp(log_p);
+    return detail::kl_term(exp(log_q), log_q, exp(log_p), log_p);
   }
   template <class N>
   RETORT_HD N pull(N log_p, N log_q) const {
@@ -50,17 +64,6 @@ struct ReverseKl {
   template <class F>
   void each_field(F&&) const {}
 };
-
-namespace detail {
-
-/// log(a exp(log_p) + (1 - a) exp(log_q)) from the probabilities, where at least one is not 0.
-template <class N>
-RETORT_HD N log_mixture(N p, N q, double a) {
-  using namespace math;
-  return log(N(a) * p + N(1 - a) * q);
-}
-
-}  // namespace detail
 
 /// Generalised Jensen-Shannon divergence beta KL(p || m) + (1 - beta) KL(q || m), m = beta p + (1 - beta) q,
 /// for 0 < beta < 1 (GKD, section 2). beta belongs to the teacher: its term and its share of the mixture.
@@ -73,14 +76,14 @@ struct Jsd {
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {
     using namespace math;
-    const N p = exp(log_p), q = exp(log_q), log_m = detail::log_mixture(p, q, beta);
-    return times_or_zero(N(beta) * p, log_p - log_m) + times_or_zero(N(1 - beta) * q, log_q - log_m);
+    const N p = exp(log_p), q = exp(log_q), m = N(beta) * p + N(1 - beta) * q, log_m = log(m);
+    return N(beta) * detail::kl_term(p, log_p, m, log_m) + N(1 - beta) * detail::kl_term(q, log_q, m, log_m);
   }
   template <class N>
   RETORT_HD N pull(N log_p, N log_q) const {
     using namespace math;
     const N p = exp(log_p), q = exp(log_q);
-    return times_or_zero(N(1 - beta) * q, log_q - detail::log_mixture(p, q, beta));
+    return times_or_zero(N(1 - beta) * q, log_q - log(N(beta) * p + N(1 - beta) * q));
   }
   [[nodiscard]] constexpr const char* problem() const {
     if (beta == 0) return "beta = 0 is not a Jensen-Shannon divergence: use ForwardKl (forward_kl)";
@@ -139,8 +142,8 @@ struct SkewForwardKl {
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {
     using namespace math;
-    const N p = exp(log_p), q = exp(log_q);
-    return times_or_zero(p, log_p - detail::log_mixture(p, q, alpha)) + N(1 - alpha) * (q - p);
+    const N p = exp(log_p), q = exp(log_q), m = N(alpha) * p + N(1 - alpha) * q;
+    return detail::kl_term(p, log_p, m, log(m));
   }
   template <class N>
   RETORT_HD N pull(N log_p, N log_q) const {
@@ -165,8 +168,8 @@ struct SkewReverseKl {
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {
     using namespace math;
-    const N p = exp(log_p), q = exp(log_q);
-    return times_or_zero(q, log_q - detail::log_mixture(q, p, alpha)) + N(1 - alpha) * (p - q);
+    const N p = exp(log_p), q = exp(log_q), m = N(alpha) * q + N(1 - alpha) * p;
+    return detail::kl_term(q, log_q, m, log(m));
   }
   template <class N>
   RETORT_HD N pull(N log_p, N log_q) const {

@@ -12,12 +12,19 @@ namespace retort {
 /// lambda 1/2.
 template <Objective O = Jsd, OutputSource Outputs = Mixed, Sampler S = Temperature>
 struct Gkd {
+  static constexpr const char* name = "gkd";
   O divergence{};
   Outputs outputs{};
   S sampler{};             ///< of the student's (and the teacher's) samples; the paper: temperature 1
   Index max_tokens = 128;  ///< longest sampled response
   std::int32_t end_token = 1;
   ObjectiveOptions options{};
+
+  template <class F>
+  void each_field(F&& f) const {
+    f("objective", divergence), f("outputs", outputs), f("sampler", sampler);
+    f("max_tokens", max_tokens), f("end_token", end_token), f("options", options);
+  }
 
   /// The batch that a step trains on: `batch` itself, or its prompts with fresh samples. `key` belongs to the
   /// step. No gradient flows through sampling.

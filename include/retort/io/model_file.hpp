@@ -22,9 +22,11 @@ struct TensorDestination {
 
 /// Reads exactly these tensors. Throws one FileError with all that does not fit: tensors that are missing,
 /// tensors of the file that nobody asked for, wrong shapes, types that are not numbers of this kind. Nothing
-/// is changed unless everything fits.
-template <Backend B>
-void read_tensors(const SafetensorsFile& file, const std::vector<TensorDestination<B>>& destinations) {
+/// is changed unless everything fits. `concerned(name)` is false for tensors of the file that may be left
+/// over.
+template <Backend B, class Concerned>
+void read_tensors(const SafetensorsFile& file, const std::vector<TensorDestination<B>>& destinations,
+                  Concerned concerned) {
   std::string missing, extra, wrong;
   std::set<std::string> wanted;
   for (const auto& [name, tensor] : destinations) {
@@ -38,12 +40,16 @@ void read_tensors(const SafetensorsFile& file, const std::vector<TensorDestinati
       wrong += fmt::format("{}{} holds {}", wrong.empty() ? "" : "; ", name, file.dtype(name));
   }
   for (const auto& name : file.names())
-    if (!wanted.contains(name)) extra += (extra.empty() ? "not expected: " : ", ") + name;
+    if (!wanted.contains(name) && concerned(name)) extra += (extra.empty() ? "not expected: " : ", ") + name;
   std::string problems;
   for (const auto& part : {missing, extra, wrong})
     if (!part.empty()) problems += (problems.empty() ? "" : "; ") + part;
   if (!problems.empty()) fail<FileError>("load", "'{}' does not fit: {}", file.path().string(), problems);
   for (const auto& [name, tensor] : destinations) file.read(name, *tensor);
+}
+template <Backend B>
+void read_tensors(const SafetensorsFile& file, const std::vector<TensorDestination<B>>& destinations) {
+  read_tensors<B>(file, destinations, [](const std::string&) { return true; });
 }
 
 /// Writes the weights, with strings for the file's metadata. Throws FileError if that fails; a file that was

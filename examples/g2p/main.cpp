@@ -1,0 +1,125 @@
+// Pronunciation of English words: a teacher learns it from a dictionary, small students learn it from the
+// teacher by every recipe of the GKD paper, from the same start and in equally many steps.
+
+#include <cstdio>
+#include <fstream>
+
+#include "g2p/experiment.hpp"
+
+namespace {
+
+using namespace g2p;
+
+void describe_data(const Dictionary& dictionary, const Experiment& experiment, const std::string& path) {
+  fmt::print("{}: {} words, {} pronunciations; {} pairs to train on, {} words to test; vocabulary of {}\n",
+             path, dictionary.entries.size(), dictionary.pronunciations(), experiment.train().size(),
+             experiment.test().words.size(), experiment.vocabulary().size());
+  const auto skipped = [](const Skipped& s, const char* why) {
+    if (s.count == 0) return;
+    std::string names;
+    for (const auto& n : s.named) names += (names.empty() ? "" : ", ") + n;
+    fmt::print("skipped {} words {}: {}{}\n", s.count, why, names,
+               s.count > std::ssize(s.named) ? ", ..." : "");
+  };
+  skipped(dictionary.foreign, "with characters other than a-z and the apostrophe");
+  skipped(dictionary.too_long, "longer than the limits");
+}
+
+int run(const Settings& settings) {
+  namespace fs = std::filesystem;
+  if (settings.threads > 0) retort::set_thread_count(settings.threads);
+  const std::vector<Entrant> list = entrants(settings);
+  const Dictionary dictionary = read_dictionary(settings.data);
+  const Experiment experiment(settings, dictionary);
+  if (settings.fresh) fs::remove_all(settings.out);
+  describe_data(dictionary, experiment, settings.data);
+
+  Report report;
+  Model teacher = experiment.make(settings.teacher, settings.first_seed);
+  Model student = experiment.make(settings.student, settings.first_seed);
+  fmt::print("teacher: {} parameters, student: {}\n", retort::parameter_count(retort::parameters(teacher)),
+             retort::parameter_count(retort::parameters(student)));
+  std::fflush(stdout);
+
+  ResultRow teacher_row{.recipe = "teacher", .seed = settings.first_seed};
+  if (settings.teacher_folder.empty()) {
+    const auto result = experiment.run("teacher", as_any(retort::recipes::sft(), settings), teacher, nullptr,
+                                       settings.teacher_rate, settings.teacher_steps, settings.first_seed);
+    teacher_row.seconds = result.seconds;
+  } else {
+    experiment.load_teacher(teacher);
+  }
+  experiment.evaluate(teacher_row, teacher, nullptr);
+  report.rows.push_back(teacher_row);
+
+  for (std::uint64_t seed = settings.first_seed;
+       seed < settings.first_seed + static_cast<std::uint64_t>(settings.seeds); ++seed) {
+    const std::string folder = fmt::format("seed{}/", seed);
+    Model start = experiment.make(settings.student, seed);
+    const auto sft = experiment.run(folder + "start", as_any(retort::recipes::sft(), settings), start,
+                                    nullptr, settings.sft_rate, settings.sft_steps, seed);
+    ResultRow start_row{.recipe = "start (sft)", .seed = seed, .seconds = sft.seconds};
+    experiment.evaluate(start_row, start, &teacher);
+    report.rows.push_back(start_row);
+
+    for (const Entrant& entrant : list) {
+      Model model = experiment.make(settings.student, seed);
+      retort::copy_parameters(retort::parameters(start), retort::parameters(model));
+      const auto result = experiment.run(folder + entrant.folder(), entrant.how, model, &teacher,
+                                         settings.rate, settings.steps, seed + 1000);
+      ResultRow row{.recipe = entrant.recipe,
+                    .divergence = entrant.divergence,
+                    .lambda = entrant.lambda,
+                    .seed = seed,
+                    .seconds = result.seconds};
+      experiment.evaluate(row, model, &teacher);
+      report.rows.push_back(row);
+      report.curves.push_back(curve_of(entrant.label(), seed, result));
+    }
+  }
+  report.curves.push_back({"teacher", settings.first_seed, {{0, 0, teacher_row.wer_greedy}}});
+  report.settings = {{"library", fmt::format("retort {}", retort::version)},
+                     {"data", settings.data},
+                     {"teacher_steps", settings.teacher_steps},
+                     {"sft_steps", settings.sft_steps},
+                     {"steps", settings.steps},
+                     {"batch_size", settings.batch_size},
+                     {"optimizer", settings.optimizer},
+                     {"seeds", settings.seeds},
+                     {"test_words", experiment.test().words.size()}};
+  fmt::print("\n");
+  write_report(report, settings.out);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  bool quick = false, full = false;
+  for (int i = 1; i < argc; ++i) {
+    quick = quick || std::string_view(argv[i]) == "--quick";
+    full = full || std::string_view(argv[i]) == "--full";
+  }
+  apply_form(settings, quick, full);
+  CLI::App app(
+      "Distils a spelling-to-pronunciation model by every recipe of the GKD paper and compares them.");
+  add_flags(app, settings);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  try {
+    return run(settings);
+  } catch (const Stopped&) {
+    fmt::print(stderr, "stopped; the same command continues from the checkpoints in {}\n", settings.out);
+    return 130;
+  } catch (const retort::Error& e) {
+    fmt::print(stderr, "g2p: {}\n", e.what());
+    return 2;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "g2p: {}\n", e.what());
+    return 2;
+  }
+}

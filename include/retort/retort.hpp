@@ -1,0 +1,21 @@
+#pragma once
+
+/// Everything that needs no more than Eigen and fmt: tensors to distillation. Reading and writing files (retort/io) and
+/// the training loop with run folders (retort/training) are included by name; they need nlohmann_json.
+#include "retort/autograd/checkpoint.hpp"
+#include "retort/autograd/gradient_check.hpp"
+#include "retort/data/batches.hpp"
+#include "retort/distill/gkd.hpp"
+#include "retort/eval/edit_distance.hpp"
+#include "retort/generate/beam_search.hpp"
+#include "retort/models/decoder.hpp"
+#include "retort/models/encoder_decoder.hpp"
+#include "retort/ops/arithmetic.hpp"
+#include "retort/ops/cross_entropy.hpp"
+#include "retort/ops/softmax.hpp"
+#include "retort/optim/adafactor.hpp"
+#include "retort/optim/adamw.hpp"
+#include "retort/optim/clip.hpp"
+#include "retort/optim/schedules.hpp"
+#include "retort/optim/sgd.hpp"
+#include "retort/version.hpp"

@@ -1,9 +1,18 @@
 #pragma once
 
-/// Catch2 2 or 3, whichever is installed, and RETORT_SKIP. Tests include this and nothing else of Catch2.
+/// Catch2 2 or 3, whichever is installed, and RETORT_SKIP. Tests include this and nothing else of Catch2, and
+/// may write what version 2 has: Approx, and Catch::Matchers::Contains of a text.
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
+#include <concepts>
+#include <string>
 using Catch::Approx;
+namespace Catch::Matchers {
+template <class Text>
+requires std::convertible_to<Text, std::string> StringContainsMatcher Contains(Text&& text) {
+  return ContainsSubstring(text);
+}
+}  // namespace Catch::Matchers
 #else
 #include <catch2/catch.hpp>
 #endif

@@ -25,9 +25,10 @@ struct PoolStatistics {
   std::uint64_t system_allocations = 0;  ///< requests that the cache could not answer
 };
 
-/// Caching allocator of one device: freed blocks are kept and handed out again, so that after the first
-/// training step the system allocator is not called. Sizes are rounded up to one of eight classes an octave;
-/// a request takes the smallest cached block that is less than a quarter too large. Thread-safe.
+/// Caching allocator of one device: freed blocks are kept and handed out again, so that after the first few
+/// equal training steps the system allocator is not called. Sizes are rounded up to one of eight classes an
+/// octave; a request takes the smallest cached block that is less than a quarter too large. The pool holds at
+/// most a quarter and 64 MiB more than was ever in use at a time. Thread-safe.
 template <class Device>
 class Pool;
 
@@ -53,9 +54,9 @@ class Pool<CpuDevice> {
       statistics_.cached -= capacity;
       return count(block, capacity);
     }
-    // A cache that has grown beyond what is in use holds sizes nobody asks for any more: give them back
-    // first.
-    if (statistics_.cached > statistics_.in_use + (std::size_t{64} << 20)) trim_locked();
+    // Much more than was ever in use at a time: the cache holds sizes that nobody asks for any more.
+    if (statistics_.cached + statistics_.in_use + wanted > most_in_use_ / 4 * 5 + (std::size_t{64} << 20))
+      trim_locked();
     ++statistics_.system_allocations;
     capacity = wanted;
     void* block = from_system(wanted);
@@ -97,6 +98,7 @@ class Pool<CpuDevice> {
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;  // capacity -> blocks
   PoolStatistics statistics_;
+  std::size_t most_in_use_ = 0;  // never reset
 
   static std::size_t round_up(std::size_t bytes) {
     constexpr std::size_t smallest = 64, page = 4096;
@@ -121,6 +123,7 @@ class Pool<CpuDevice> {
   void* count(void* block, std::size_t capacity) {
     statistics_.in_use += capacity;
     statistics_.peak_in_use = std::max(statistics_.peak_in_use, statistics_.in_use);
+    most_in_use_ = std::max(most_in_use_, statistics_.in_use);
     return block;
   }
 

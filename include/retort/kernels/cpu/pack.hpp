@@ -7,6 +7,7 @@
 #include "retort/core/math.hpp"
 #include "retort/core/scalar.hpp"
 #include "retort/kernels/cpu/eigen.hpp"
+#include "retort/kernels/cpu/partial.hpp"
 
 namespace retort::kernels::cpu {
 
@@ -31,16 +32,9 @@ struct Pack {
   /// The first `count` elements, the rest `fill`. Tails go through packs too, so that a value does not depend
   /// on its place in an array.
   static Pack load(const T* p, Index count, T fill = T(0)) {
-    std::array<T, size> buffer;
-    buffer.fill(fill);
-    for (Index i = 0; i < count; ++i) buffer[static_cast<std::size_t>(i)] = p[i];
-    return load(buffer.data());
+    return load_partial(p, count, Eigen::internal::pset1<Packet>(fill));
   }
-  void store(T* p, Index count) const {
-    std::array<T, size> buffer;
-    store(buffer.data());
-    for (Index i = 0; i < count; ++i) p[i] = buffer[static_cast<std::size_t>(i)];
-  }
+  void store(T* p, Index count) const { store_partial(p, count, v); }
 
   [[nodiscard]] T sum() const { return Eigen::internal::predux(v); }
   [[nodiscard]] T highest() const { return Eigen::internal::predux_max(v); }

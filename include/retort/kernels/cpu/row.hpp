@@ -56,11 +56,11 @@ double row_sum(Index n, F f) {
 
 /// A full or partial load, as row_sum's callbacks need it.
 template <Real T>
-Pack<T> load(const T* p, Index count, T fill = T(0)) {
+[[gnu::always_inline]] inline Pack<T> load(const T* p, Index count, T fill = T(0)) {
   return count == Pack<T>::size ? Pack<T>::load(p) : Pack<T>::load(p, count, fill);
 }
 template <Real T>
-void store(Pack<T> value, T* p, Index count) {
+[[gnu::always_inline]] inline void store(Pack<T> value, T* p, Index count) {
   count == Pack<T>::size ? value.store(p) : value.store(p, count);
 }
 

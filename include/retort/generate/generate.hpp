@@ -26,7 +26,8 @@ struct Generated {
 
 /// Samples a response to every prompt. All run as one batch; a finished sequence leaves it. `ids` names the
 /// sequences: the same (key, id) gives the same response whatever else is in the batch and however many
-/// threads there are. Nothing is recorded and dropout is off.
+/// threads there are. Nothing is recorded and dropout is off. Throws ValueError for a sampler's value out of
+/// range, NumericError when the logits are not numbers.
 template <LanguageModel M, Sampler S>
 [[nodiscard]] Generated generate(const M& model, const Sequences& prompts, std::span<const std::uint64_t> ids,
                                  const S& sampler, const GenerateOptions& options) {

@@ -14,16 +14,16 @@ namespace retort {
 
 /// Sizes of an encoder-decoder. The defaults are T5-small's.
 struct EncoderDecoderConfig {
-  Index vocabulary = 32128;
-  Index width = 512;
+  Index vocabulary = 32128;  ///< of prompts and responses
+  Index width = 512;         ///< of the residual stream
   Index encoder_layers = 6;
   Index decoder_layers = 6;  ///< may differ from the encoder's
   Index heads = 8;
-  Index head_width = 64;  ///< heads * head_width need not be width
-  Index hidden = 2048;    ///< of the feed-forward
-  Index buckets = 32;     ///< of relative positions
-  Index max_distance = 128;
-  double dropout = 0;
+  Index head_width = 64;     ///< heads * head_width need not be width
+  Index hidden = 2048;       ///< of the feed-forward
+  Index buckets = 32;        ///< of relative positions
+  Index max_distance = 128;  ///< from here on distances share a bucket
+  double dropout = 0;        ///< everywhere that T5 has it but inside attention
   double norm_epsilon = 1e-6;
   std::int32_t start_token = 0;  ///< the decoder's first input
 
@@ -38,7 +38,7 @@ struct EncoderDecoderConfig {
 };
 
 /// T5 v1.0 (Raffel et al. 2020) as a list of policies: ReLU feed-forward, the head is the embedding table
-/// scaled by width^-1/2.
+/// scaled by width^-1/2. Another family of this shape is another such struct.
 struct T5 {
   static constexpr const char* name = "t5";
   static constexpr bool tied_head = true;
@@ -104,6 +104,7 @@ class EncoderDecoder {
     return {.weight = &shared_, .scale = 1 / std::sqrt(static_cast<double>(config_.width))};
   }
 
+  /// See LanguageModel. Sequences may have any length; an empty prompt is attended to as nothing.
   [[nodiscard]] Variable<B> hidden(Context<B>& context, const Sequences& prompts,
                                    const Sequences& responses) const {
     detail::require_pairs("encoder_decoder", prompts, responses);
@@ -127,6 +128,7 @@ class EncoderDecoder {
                   [&](std::size_t layer) { return decoder_[layer].cross.keys_values(context, encoded); });
   }
 
+  /// See LanguageModel. Runs the encoder once and keeps each layer's cross-attention keys and values.
   [[nodiscard]] DecodeState<B> start(const Sequences& prompts, Index room) const {
     Context<B> context;
     std::vector<std::int32_t> lengths;
@@ -141,6 +143,7 @@ class EncoderDecoder {
     return state;
   }
 
+  /// See LanguageModel.
   void advance(DecodeState<B>& state, std::span<const std::int32_t> tokens) const {
     Context<B> context;
     const std::vector<std::int32_t> one(tokens.size(), 1);

@@ -22,6 +22,7 @@ struct DecodeState {
   kernels::Segments prompts;       ///< encoder-decoder: each live sequence's rows in `cross`
   TensorOf<B> hidden;              ///< (live sequences, width): the head turns it into next-token logits
 
+  /// Number of live sequences.
   [[nodiscard]] Index sequences() const { return cache.sequences(); }
 
   /// Keeps the live sequences `rows`, in that order: finished ones leave the batch, beams are copied.
@@ -43,7 +44,8 @@ struct DecodeState {
   }
 };
 
-/// A model of p(response | prompt), token by token.
+/// A model of p(response | prompt), token by token. Token ids outside the vocabulary are a ValueError
+/// everywhere.
 template <class M>
 concept LanguageModel = requires(M& m, const M& model, Context<typename M::Backend>& context,
                                  const Sequences& sequences, DecodeState<typename M::Backend>& state,

@@ -12,14 +12,16 @@ namespace retort::nn {
 struct AttentionConfig {
   Index width = 0;  ///< of the residual stream
   Index heads = 1;
-  Index kv_heads = 1;  ///< less than heads: grouped-query attention
-  Index head_width = 0;
-  double scale = 1;  ///< of q k': 1 / sqrt(head_width), or 1 in T5
-  bool causal = false;
-  bool bias = false;  ///< biases of the projections
+  Index kv_heads = 1;    ///< less than heads: grouped-query attention (Ainslie et al. 2023)
+  Index head_width = 0;  ///< of one head; heads * head_width need not be width
+  double scale = 1;      ///< of q k': 1 / sqrt(head_width), or 1 in T5
+  bool causal = false;   ///< a token sees itself and those before it
+  bool bias = false;     ///< biases of the projections
 
+  /// Width of all queries, and of all keys (and of all values).
   [[nodiscard]] Index q_width() const { return heads * head_width; }
   [[nodiscard]] Index kv_width() const { return kv_heads * head_width; }
+  /// What the op wants to know.
   [[nodiscard]] AttentionOptions options() const {
     return {.heads = heads, .kv_heads = kv_heads, .scale = scale, .causal = causal};
   }
@@ -28,16 +30,16 @@ struct AttentionConfig {
 /// What all self-attention layers of a pass share.
 template <Backend B>
 struct SelfAttentionInputs {
-  std::shared_ptr<const AttentionLayout> layout;
-  const Variable<B>* bias = nullptr;  ///< additive bias by distance, or nullptr
-  KvCache<B>* cache = nullptr;        ///< decoding: keys and values are appended and all cached ones are seen
+  std::shared_ptr<const AttentionLayout> layout;  ///< which rows see which
+  const Variable<B>* bias = nullptr;              ///< additive bias by distance, or nullptr
+  KvCache<B>* cache = nullptr;  ///< decoding: keys and values are appended and all cached ones are seen
 };
 
 /// Multi-head self-attention with one fused projection to queries, keys and values.
 template <Backend B>
 struct SelfAttention {
   AttentionConfig config;
-  Linear<B> qkv, output;
+  Linear<B> qkv, output;  ///< width -> q width + 2 kv width; q width -> width
 
   SelfAttention() = default;
   SelfAttention(const std::string& name, const AttentionConfig& c)
@@ -45,7 +47,8 @@ struct SelfAttention {
         qkv(name + ".qkv", c.width, c.q_width() + 2 * c.kv_width(), c.bias),
         output(name + ".output", c.q_width(), c.width, c.bias) {}
 
-  /// x (N, width) to (N, width); `layer` is the layer's number in the cache.
+  /// x (N, width) to (N, width); `layer` is the layer's number in the cache. With a cache nothing may be
+  /// recorded.
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x,
                                        const SelfAttentionInputs<B>& in, Index layer) const {
     const Variable<B> projected = qkv(context, x);  // (N, q width + 2 kv width)
@@ -71,7 +74,7 @@ struct SelfAttention {
 template <Backend B>
 struct CrossAttention {
   AttentionConfig config;
-  Linear<B> q, kv, output;
+  Linear<B> q, kv, output;  ///< width -> q width; width -> 2 kv width; q width -> width
 
   CrossAttention() = default;
   CrossAttention(const std::string& name, const AttentionConfig& c)
@@ -85,6 +88,7 @@ struct CrossAttention {
     return kv(context, encoded);
   }
 
+  /// x (N, width) to (N, width), reading `keys_values` (rows, 2 kv width) by `layout`.
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x,
                                        const Variable<B>& keys_values,
                                        const std::shared_ptr<const AttentionLayout>& layout) const {

@@ -16,7 +16,7 @@ namespace retort {
   return key.fork(hash);
 }
 
-/// Values from N(0, deviation^2).
+/// Values from N(0, deviation^2), by `key` and the parameter's name.
 template <Backend B>
 void init_normal(Parameter<B>& p, RandomKey key, double deviation) {
   using T = typename B::Scalar;

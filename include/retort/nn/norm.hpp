@@ -6,7 +6,8 @@
 #include "retort/nn/init.hpp"
 #include "retort/ops/norm.hpp"
 
-/// Norm policies: layers with `operator()(context, x)`, made from a name and a width.
+/// Norm policies: layers with `operator()(context, x)`, made from a name, a width and an epsilon. Gains begin
+/// as 1, biases as 0; weight decay leaves both alone.
 namespace retort::nn {
 
 /// Layer norm with gain and bias: GPT-2, OPT, GPT-J.

@@ -7,7 +7,7 @@
 #include "retort/ops/position_bias.hpp"
 #include "retort/ops/rows.hpp"
 
-/// Position policies.
+/// Position policies: how a model knows where a token stands.
 namespace retort::nn {
 
 /// One learned vector a position, added to the token embeddings: GPT-2, OPT.
@@ -23,6 +23,7 @@ struct LearnedPositions {
   /// Longest sequence that has positions.
   [[nodiscard]] Index limit() const { return table.shape()[0]; }
 
+  /// Vectors (N, width) of positions (N), each in [0, limit()), else ShapeError.
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const IndexTensor<B>& positions) const {
     return take_rows(context.use(table), positions, 1, "learned_positions");
   }
@@ -36,9 +37,9 @@ struct LearnedPositions {
 template <Backend B>
 struct RelativePositions {
   static constexpr const char* policy = "relative_positions";
-  Parameter<B> table;  ///< (buckets, heads)
-  bool bidirectional = false;
-  Index max_distance = 128;
+  Parameter<B> table;          ///< (buckets, heads)
+  bool bidirectional = false;  ///< as in an encoder; a decoder looks back only
+  Index max_distance = 128;    ///< from here on distances share a bucket
 
   RelativePositions() = default;
   RelativePositions(const std::string& name, Index buckets, Index heads, bool both_ways, Index farthest)

@@ -5,7 +5,8 @@
 
 namespace retort {
 
-/// act(x), element by element.
+/// act(x), element by element, any shape. `act` is an activation policy (core/activations.hpp) or a user's
+/// own.
 template <Activation A, Backend B>
 [[nodiscard]] Variable<B> activate(const A& act, const Variable<B>& x) {
   TensorOf<B> y(x.shape());
@@ -24,7 +25,7 @@ template <Activation A, Backend B>
 }
 
 /// act(gate) * value: the gated linear units of Shazeer 2020 once both projections are done. Equals
-/// multiply(activate(act, gate), value).
+/// multiply(activate(act, gate), value). Throws ShapeError unless both have one shape.
 template <Activation A, Backend B>
 [[nodiscard]] Variable<B> gated(const A& act, const Variable<B>& gate, const Variable<B>& value) {
   require_shape("gated", "value", value.shape(), gate.shape());

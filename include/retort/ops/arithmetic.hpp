@@ -2,7 +2,8 @@
 
 #include "retort/autograd/tape.hpp"
 
-/// Sums, products, scaling and reductions of variables of equal shape.
+/// Sums, products, scaling and reductions. Ops of two variables want equal shapes (ShapeError): nothing is
+/// broadcast.
 namespace retort {
 
 /// a + b.
@@ -93,7 +94,7 @@ template <Backend B>
       x);
 }
 
-/// The same elements under another shape.
+/// The same elements under another shape of the same size (else ShapeError). Shares the memory.
 template <Backend B>
 [[nodiscard]] Variable<B> reshape(const Variable<B>& x, const Shape& shape) {
   return record(

@@ -15,8 +15,8 @@ struct AttentionLayout {
 
 /// The sizes of an attention op that its inputs do not tell.
 struct AttentionOptions {
-  Index heads = 1;
-  Index kv_heads = 1;
+  Index heads = 1;      ///< of the queries
+  Index kv_heads = 1;   ///< of keys and values; heads / kv_heads query heads share one
   double scale = 1;     ///< multiplies q k': 1 / sqrt(width) in most models, 1 in T5
   bool causal = false;  ///< query i of n sees keys [0, keys - n + i]
 };
@@ -25,11 +25,13 @@ struct AttentionOptions {
 /// values in the results of fused projections.
 template <Backend B>
 struct Columns {
-  Variable<B> rows;
+  Variable<B> rows;  ///< (rows, n)
   Index first = 0;
   Index width = 0;
 
+  /// The first row's first element.
   [[nodiscard]] const typename B::Scalar* data() const { return rows.data() + first; }
+  /// Elements from one row to the next.
   [[nodiscard]] Index stride() const { return rows.shape()[1]; }
 };
 
@@ -113,9 +115,10 @@ class ColumnGradients {
 /// 1) is added to the scores by key position minus query position (T5's relative positions, ALiBi), or
 /// nullptr. Positions are counted so that the last query stands at the last key. Result (Nq, heads * width);
 /// rows outside every query segment are 0. Key segments of different sequences must not overlap when
-/// gradients are wanted.
+/// gradients are wanted. Throws ShapeError where heads, widths, rows and layout do not fit together.
 ///
-/// Definition: for every sequence and head, matmul(softmax(scale matmul(q, k') + bias + mask), v).
+/// Definition: for every sequence and head, matmul(softmax(scale matmul(q, k') + bias + mask), v) (Vaswani et
+/// al. 2017, equation 1). No more than a tile of scores is in memory, forward and backward.
 template <Backend B>
 [[nodiscard]] Variable<B> attention(const AttentionOptions& options,
                                     std::shared_ptr<const AttentionLayout> layout, const Columns<B>& q,

@@ -8,7 +8,8 @@
 namespace retort {
 
 /// Mean of -log softmax(logits)[target] over the rows whose target is not `ignore`; 0 if there is none.
-/// logits (rows, vocabulary), targets (rows).
+/// logits (rows, vocabulary), targets (rows). Throws ShapeError for a target outside the vocabulary. Over a
+/// large vocabulary use `head_cross_entropy` (ops/head_loss.hpp), which never has the logits whole in memory.
 template <Backend B>
 [[nodiscard]] Variable<B> cross_entropy(const Variable<B>& logits, const IndexTensor<B>& targets,
                                         std::int32_t ignore = -100) {

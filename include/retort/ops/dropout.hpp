@@ -7,7 +7,7 @@ namespace retort {
 
 /// Zeroes elements with probability p and scales the rest by 1 / (1 - p), when the context trains; else
 /// returns x (Srivastava et al. 2014). The mask is a function of the context's key, so a recomputed pass
-/// repeats it.
+/// repeats it. Throws ValueError unless 0 <= p < 1.
 template <Backend B>
 [[nodiscard]] Variable<B> dropout(Context<B>& context, const Variable<B>& x, double p) {
   if (p < 0 || p >= 1) fail<ValueError>("dropout", "probability {} is outside [0, 1)", p);

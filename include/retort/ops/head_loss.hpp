@@ -16,11 +16,13 @@ namespace retort {
 /// (vocabulary) or nullptr; T5's tied head has scale width^-1/2.
 template <Backend B>
 struct Head {
-  const Parameter<B>* weight = nullptr;
-  const Parameter<B>* bias = nullptr;
+  const Parameter<B>* weight = nullptr;  ///< (vocabulary, width)
+  const Parameter<B>* bias = nullptr;    ///< (vocabulary), or none
   double scale = 1;
 
+  /// Number of logits.
   [[nodiscard]] Index vocabulary() const { return weight->shape()[0]; }
+  /// Width of the hidden states.
   [[nodiscard]] Index width() const { return weight->shape()[1]; }
 };
 
@@ -48,7 +50,7 @@ struct HeadLoss {
 struct HeadLossOptions {
   double temperature = 1;  ///< divides both rows of logits
   Index chunk_rows = 0;    ///< rows whose logits are in memory at once; 0: as many as fit in `chunk_bytes`
-  Index chunk_bytes = 52 << 20;
+  Index chunk_bytes = 52 << 20;  ///< of logits, both models' together
 };
 
 namespace detail {
@@ -152,7 +154,8 @@ HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& 
 /// Sum over rows r of weights[r] * D(p_r || q_r): p from the teacher's hidden states (rows, teacher width), q
 /// from the student's (rows, student width), each through its own head. `Divergence` as in
 /// distill/divergences.hpp. The vocabularies may differ in length (padding): entries that only one side has
-/// count as probability 0.
+/// count as probability 0. The gradient goes to the student's hidden states and head; the teacher gets none.
+/// Throws ShapeError where rows and widths do not fit, ValueError unless the temperature is above 0.
 ///
 /// Definition: sum(weights * D(softmax(project(teacher)), softmax(project(student)))).
 template <class Divergence, Backend B>
@@ -181,7 +184,7 @@ template <class Divergence, Backend B>
 }
 
 /// Sum over rows of weights[r] * -log softmax(project(hidden))[targets[r]]; ignored positions have weight 0.
-/// Targets (rows) are token ids in [0, vocabulary).
+/// Targets (rows) are token ids in [0, vocabulary), else ShapeError.
 template <Backend B>
 [[nodiscard]] HeadLoss<B> head_cross_entropy(const Context<B>& context, const Head<B>& head,
                                              const Variable<B>& hidden, const IndexTensor<B>& targets,

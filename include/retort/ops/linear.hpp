@@ -6,7 +6,8 @@
 
 namespace retort {
 
-/// y (N, out) = x (N, in) w' + bias, w (out, in) as PyTorch stores it, bias (out) or nullptr.
+/// y (N, out) = x (N, in) w' + bias, w (out, in) as PyTorch stores it, bias (out) or nullptr. Throws
+/// ShapeError where the widths do not match.
 template <Backend B>
 [[nodiscard]] Variable<B> linear(const Variable<B>& x, const Variable<B>& w,
                                  const Variable<B>* bias = nullptr) {
@@ -42,7 +43,7 @@ template <Backend B>
 }
 
 /// Batched matrix product: a (..., m, k) times b (..., k, n), or b (..., n, k) if `transpose_b`; equal
-/// leading dimensions. The plain building block that fused attention is tested against.
+/// leading dimensions, else ShapeError. The plain building block that fused attention is tested against.
 template <Backend B>
 [[nodiscard]] Variable<B> matmul(const Variable<B>& a, const Variable<B>& b, bool transpose_b = false) {
   using T = typename B::Scalar;

@@ -5,7 +5,8 @@
 
 namespace retort {
 
-/// (x - mean) / sqrt(var + epsilon) * gain + bias over the last dimension (Ba et al. 2016). gain, bias (n).
+/// (x - mean) / sqrt(var + epsilon) * gain + bias over the last dimension (Ba et al. 2016), any leading
+/// dimensions; the variance is the biased one. gain and bias (n), else ShapeError.
 template <Backend B>
 [[nodiscard]] Variable<B> layer_norm(const Variable<B>& x, const Variable<B>& gain, const Variable<B>& bias,
                                      double epsilon) {
@@ -32,7 +33,7 @@ template <Backend B>
 }
 
 /// x / sqrt(mean(x^2) + epsilon) * gain over the last dimension (Zhang & Sennrich 2019): T5's and LLaMA's
-/// norm.
+/// norm, any leading dimensions. gain (n), else ShapeError.
 template <Backend B>
 [[nodiscard]] Variable<B> rms_norm(const Variable<B>& x, const Variable<B>& gain, double epsilon) {
   using T = typename B::Scalar;

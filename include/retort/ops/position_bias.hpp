@@ -10,7 +10,8 @@ namespace retort {
 
 /// Bucket of the distance key position - query position: half of the buckets are exact, the other half grows
 /// logarithmically up to `max_distance`. Bidirectional: one half of the buckets for keys after the query, one
-/// for those before. Causal: keys after the query share bucket 0.
+/// for those before. Causal: keys after the query share bucket 0. The same numbers as T5's reference
+/// implementation.
 [[nodiscard]] inline Index relative_position_bucket(Index distance, bool bidirectional, Index buckets,
                                                     Index max_distance) {
   Index offset = 0, n = -distance;
@@ -34,7 +35,8 @@ namespace retort {
 }
 
 /// The bias by distance, (heads, 2 reach - 1), from a table (buckets, heads): column d + reach - 1 is the
-/// bias for distance d = key position - query position. What `attention` takes.
+/// bias for distance d = key position - query position. What `attention` takes. Throws ShapeError for
+/// another rank and a reach below 1.
 template <Backend B>
 [[nodiscard]] Variable<B> relative_position_bias(const Variable<B>& table, Index reach, bool bidirectional,
                                                  Index max_distance) {

@@ -30,7 +30,8 @@ template <Backend B>
       x);
 }
 
-/// Token embeddings (N, width) of ids (N) from a table (vocabulary, width).
+/// Token embeddings (N, width) of ids (N) from a table (vocabulary, width). Throws ShapeError for an id
+/// outside it.
 template <Backend B>
 [[nodiscard]] Variable<B> embedding(const Variable<B>& table, const IndexTensor<B>& ids) {
   return take_rows(table, ids, 1, "embedding");

@@ -5,7 +5,8 @@
 
 namespace retort {
 
-/// exp(x) / sum exp(x) over the last dimension. -inf entries give 0; a row of nothing else gives zeros.
+/// exp(x) / sum exp(x) over the last dimension, any leading ones. -inf entries give 0; a row of nothing else
+/// gives zeros.
 template <Backend B>
 [[nodiscard]] Variable<B> softmax(const Variable<B>& x) {
   const Index rows = x.shape().rows(), n = x.shape().last();
@@ -20,7 +21,7 @@ template <Backend B>
       x);
 }
 
-/// x - log sum exp(x) over the last dimension.
+/// x - log sum exp(x) over the last dimension, any leading ones: exact where log(softmax(x)) would underflow.
 template <Backend B>
 [[nodiscard]] Variable<B> log_softmax(const Variable<B>& x) {
   const Index rows = x.shape().rows(), n = x.shape().last();

@@ -36,6 +36,7 @@ inline std::string contents(const std::filesystem::path& path) {
 }
 
 inline void write_plainly(const std::filesystem::path& path, std::string_view bytes) {
+  std::filesystem::remove(path);  // some file systems flush a file that is cut and written anew
   std::ofstream out(path, std::ios::binary);
   out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }

@@ -32,6 +32,12 @@ class Variable {
   [[nodiscard]] bool requires_grad() const { return tape_ != nullptr; }
   [[nodiscard]] Tape<B>* tape() const { return tape_; }
 
+  /// Whether both are one node of a tape or, without a tape, the same memory: their gradients are then one.
+  [[nodiscard]] bool same_as(const Variable& other) const {
+    return tape_ == other.tape_ && node_ == other.node_ && pass_ == other.pass_ && data() == other.data() &&
+           shape() == other.shape();
+  }
+
  private:
   friend class Tape<B>;
   TensorOf<B> value_;
@@ -85,6 +91,7 @@ class Tape {
   template <class Backward>
   [[nodiscard]] Variable<B> record(const char* op, TensorOf<B> value, Backward backward) {
     static_assert(sizeof(Backward) <= 4096, "capture handles in a backward function, not data");
+    static_assert(alignof(Backward) <= alignof(std::max_align_t));
     begin_recording();
     if (check_finite && !kernels::all_finite(typename B::Device{}, std::as_const(value).data(), value.size()))
       fail<NumericError>(op, "the first value that is not finite came out of this op, shape {}{}",
@@ -178,10 +185,17 @@ class Tape {
         typename B::Device{}, to.write, gradient.size(), [](auto g) { return g; }, to.data, gradient.data());
   }
 
-  /// Throws unless the variable belongs to this tape's present pass.
+  /// Throws unless the variable belongs to this tape's present pass, which may have been propagated.
   void require_current(const Variable<B>& v, const char* op) const {
     if (v.tape_ != this || v.pass_ != pass_)
       fail<ValueError>(op, "variable of shape {} was not made by this pass of this tape", v.shape());
+  }
+
+  /// Throws unless ops may still be applied to the variable.
+  void require_open(const Variable<B>& v, const char* op) const {
+    require_current(v, op);
+    if (finished_)
+      fail<ValueError>(op, "variable of shape {} is of a pass that has been propagated already", v.shape());
   }
 
  private:
@@ -259,7 +273,7 @@ template <Backend B, class Backward, class... Inputs>
   const auto join = [&](const Variable<B>& v) {
     if (!v.requires_grad()) return;
     if (tape == nullptr) tape = v.tape();
-    tape->require_current(v, op);
+    tape->require_open(v, op);
   };
   join(first);
   (join(rest), ...);

@@ -18,11 +18,11 @@ concept Divergence = requires(const D d, double log_p, double log_q) {
   { d.pull(log_p, log_q) } -> std::convertible_to<double>;
 };
 
-/// Throws ValueError if a divergence's parameter is outside its range.
-template <Divergence D>
-void require_valid(const D& d) {
-  if constexpr (requires { d.problem(); })
-    if (const char* problem = d.problem()) fail<ValueError>(D::name, "{}", problem);
+/// Throws ValueError if a parameter of a policy is outside its range.
+template <class Policy>
+void require_valid(const Policy& policy) {
+  if constexpr (requires { policy.problem(); })
+    if (const char* problem = policy.problem()) fail<ValueError>(Policy::name, "{}", problem);
 }
 
 /// The shipped divergences, for programs that choose at run time: visit once, outside the loop over rows.

@@ -9,16 +9,16 @@
 ///   pull   q dphi/dq, up to a multiple of q, which the row driver's gradient cancels:
 ///          dD/dz_j = (pull_j - q_j sum_v pull_v) / temperature
 ///
-/// The terms carry the summands -p + q (sum 0): every term is then >= 0 by itself, and `detail::kl_term` keeps
-/// rounding from making the divergence of close distributions negative. A policy with a parameter has `problem()`: nullptr, or
-/// what is wrong. Sources: GKD = Agarwal et al. 2024 (arXiv 2306.13649), DistiLLM = Ko et al. 2024 (arXiv
-/// 2402.03898), f-distill = Wen et al. 2023 (arXiv 2307.15190).
+/// The terms carry the summands -p + q (sum 0): every term is then >= 0 by itself, and `detail::kl_term`
+/// keeps rounding from making the divergence of close distributions negative. A policy with a parameter has
+/// `problem()`: nullptr, or what is wrong. Sources: GKD = Agarwal et al. 2024 (arXiv 2306.13649), DistiLLM =
+/// Ko et al. 2024 (arXiv 2402.03898), f-distill = Wen et al. 2023 (arXiv 2307.15190).
 namespace retort {
 
 namespace detail {
 
-/// A summand of KL(a || b) with -a + b: a (log a - log b) - a + b = a (x - log(1 + x)), x = (b - a) / a. It is
-/// never negative; where a and b are close the first form would lose all its digits, so there it is
+/// A summand of KL(a || b) with -a + b: a (log a - log b) - a + b = a (x - log(1 + x)), x = (b - a) / a. It
+/// is never negative; where a and b are close the first form would lose all its digits, so there it is
 ///   log(1 + x) = 2 artanh s = 2 (s + s^3/3 + s^5/5 + ...),  s = x / (2 + x),  x - 2 s = x s.
 template <class N>
 RETORT_HD N kl_term(N a, N log_a, N b, N log_b) {

@@ -10,8 +10,14 @@ namespace retort {
 
 /// One recipe: what is minimised, on whose outputs, sampled how. The defaults are GKD with JSD(0.5) and
 /// lambda 1/2.
-template <Objective O = Jsd, OutputSource Outputs = Mixed, Sampler S = Temperature>
+template <class O = Jsd, class Outputs = Mixed, class S = Temperature>
 struct Gkd {
+  static_assert(Objective<O>,
+                "Gkd: a divergence needs term(log_p, log_q) and pull(log_p, log_q), see "
+                "retort/distill/divergences.hpp; or use CrossEntropy, or AnyObjective");
+  static_assert(OutputSource<Outputs>, "Gkd: outputs need choose(u), which returns a Source");
+  static_assert(Sampler<S>, "Gkd: a sampler needs filter(logits, n, scratch), which changes a row in place");
+
   static constexpr const char* name = "gkd";
   O divergence{};
   Outputs outputs{};
@@ -27,10 +33,13 @@ struct Gkd {
   }
 
   /// The batch that a step trains on: `batch` itself, or its prompts with fresh samples. `key` belongs to the
-  /// step. No gradient flows through sampling.
+  /// step. No gradient flows through sampling. Throws ValueError for a policy's value outside its range, and
+  /// if the teacher's outputs are wanted and there is no teacher.
   template <LanguageModel Student, LanguageModel Teacher>
   [[nodiscard]] Batch responses(RandomKey key, const Student& student, const Teacher* teacher,
                                 const Batch& batch, Source* chosen = nullptr) const {
+    detail::require_same_backend<Student, Teacher>();
+    require_valid(outputs);
     const Source source = outputs.choose(key.fork(0).uniform(0));
     if (chosen != nullptr) *chosen = source;
     const GenerateOptions sampling{.max_tokens = max_tokens, .end_token = end_token, .key = key.fork(1)};
@@ -51,7 +60,7 @@ struct Gkd {
   [[nodiscard]] Loss<typename Student::Backend> loss(Context<typename Student::Backend>& context,
                                                      const Student& student, const Teacher& teacher,
                                                      const Batch& batch) const {
-    const Batch on = responses(context.key, student, &teacher, batch);
+    const Batch on = responses(context.next_key(), student, &teacher, batch);
     return objective_loss(divergence, context, student, &teacher, on, Normaliser::of(on.responses), options);
   }
 };

@@ -75,7 +75,7 @@ struct Loss {
 /// How an objective is computed.
 struct ObjectiveOptions {
   Reduction reduction = Reduction::per_sequence;
-  double temperature = 1;                  ///< of the loss: divides both models' logits
+  double temperature = 1;                  ///< of a divergence: divides both models' logits
   bool times_temperature_squared = false;  ///< multiply the loss by temperature^2 (Hinton et al. 2015)
   Index chunk_rows = 0;                    ///< see HeadLossOptions
 
@@ -87,34 +87,53 @@ struct ObjectiveOptions {
   }
 };
 
-/// The loss of `batch`'s responses. The teacher is read only (no record, no dropout); for CrossEntropy it may
-/// be nullptr.
-template <Objective O, LanguageModel Student, LanguageModel Teacher>
-requires std::same_as<typename Student::Backend, typename Teacher::Backend>
+namespace detail {
+
+/// The two models of a loss compute in the same number type on the same device.
+template <class Student, class Teacher>
+constexpr void require_same_backend() {
+  static_assert(std::same_as<typename Student::Backend, typename Teacher::Backend>,
+                "the teacher must have the student's backend: the same device and the same number type");
+}
+
+}  // namespace detail
+
+/// The loss of `batch`'s responses; 0, with zero gradients, if they have no token. The teacher is read only
+/// (no record, no dropout); for CrossEntropy, which knows no temperature, it may be nullptr.
+template <class O, LanguageModel Student, LanguageModel Teacher>
 [[nodiscard]] Loss<typename Student::Backend> objective_loss(const O& objective,
                                                              Context<typename Student::Backend>& context,
                                                              const Student& student, const Teacher* teacher,
                                                              const Batch& batch, const Normaliser& total,
                                                              const ObjectiveOptions& options = {}) {
   using B = typename Student::Backend;
-  if (batch.responses.total() == 0) return {Variable<B>(TensorOf<B>::zeros({})), 0, 0};
-  const double tau = options.temperature;
-  const auto weights = row_weights<B>(batch.responses, options.reduction, total,
-                                      options.times_temperature_squared ? tau * tau : 1);
-  const HeadLossOptions head_options{.temperature = tau, .chunk_rows = options.chunk_rows};
+  static_assert(Objective<O>,
+                "a divergence needs term(log_p, log_q) and pull(log_p, log_q), see "
+                "retort/distill/divergences.hpp; or use CrossEntropy, or AnyObjective");
+  detail::require_same_backend<Student, Teacher>();
+  if (batch.responses.total() == 0) {
+    const auto nothing = TensorOf<B>::zeros({});
+    return {context.tape != nullptr ? context.tape->leaf(nothing) : Variable<B>(nothing), 0, 0};
+  }
   const Variable<B> hidden = student.hidden(context, batch.prompts, batch.responses);  // (tokens, width)
 
   const auto compare = [&]<class D>(const D& d) -> HeadLoss<B> {
+    const auto weights = [&](double factor) {  // (tokens)
+      return row_weights<B>(batch.responses, options.reduction, total, factor);
+    };
     if constexpr (std::same_as<D, CrossEntropy>) {
       const auto targets = detail::token_tensor<B>(D::name, batch.responses.tokens, student.vocabulary());
-      return head_cross_entropy(context, student.head(), hidden, targets, weights, head_options);
+      return head_cross_entropy(context, student.head(), hidden, targets, weights(1),
+                                {.chunk_rows = options.chunk_rows});
     } else {
-      if (teacher == nullptr) fail<ValueError>(D::name, "a divergence needs a teacher, none was given");
+      if (teacher == nullptr)
+        fail<ValueError>("objective_loss", "a divergence needs a teacher, none was given");
       require_valid(d);
       Context<B> silent;
       const auto teacher_hidden = teacher->hidden(silent, batch.prompts, batch.responses);
+      const double tau = options.temperature, factor = options.times_temperature_squared ? tau * tau : 1;
       return head_divergence(context, d, student.head(), hidden, teacher->head(), teacher_hidden.value(),
-                             weights, head_options);
+                             weights(factor), {.temperature = tau, .chunk_rows = options.chunk_rows});
     }
   };
   HeadLoss<B> loss;

@@ -88,9 +88,17 @@ struct StudentOrTeacher {
 /// The shipped sources, for programs that choose at run time.
 class AnyOutputs : public std::variant<FromData, FromStudent, FromTeacher, Mixed, StudentOrTeacher> {
  public:
+  static constexpr const char* name = "outputs";
   using variant::variant;
   [[nodiscard]] Source choose(double u) const {
     return std::visit([u](const auto& o) { return o.choose(u); }, static_cast<const variant&>(*this));
+  }
+  [[nodiscard]] const char* problem() const {
+    const auto of = [](const auto& o) -> const char* {
+      if constexpr (requires { o.problem(); }) return o.problem();
+      return nullptr;
+    };
+    return std::visit(of, static_cast<const variant&>(*this));
   }
 };
 

@@ -9,9 +9,10 @@
 
 namespace retort {
 
-/// ((5 + L) / 6)^alpha (Wu et al. 2016, equation 14): a hypothesis' log-probability is divided by it.
+/// ((5 + L) / 6)^alpha (Wu et al. 2016, equation 14): a hypothesis' log-probability is divided by it. A
+/// penalty is any positive function of the length that is monotone.
 struct GnmtPenalty {
-  double alpha = 0.6;
+  double alpha = 0.6;  ///< 0: no penalty, higher: longer responses
   [[nodiscard]] double operator()(Index length) const {
     return std::pow((5.0 + static_cast<double>(length)) / 6.0, alpha);
   }
@@ -19,20 +20,22 @@ struct GnmtPenalty {
 
 /// A finished response and its score: log-probability / length penalty.
 struct Hypothesis {
-  std::vector<std::int32_t> tokens;
-  double log_probability = 0;
+  std::vector<std::int32_t> tokens;  ///< the end token included, if it was reached
+  double log_probability = 0;        ///< of the whole response
   double score = 0;
 };
 
 /// How beam search runs.
 struct BeamOptions {
-  Index beams = 4;
-  Index max_tokens = 128;
-  std::int32_t end_token = 1;
+  Index beams = 4;             ///< hypotheses kept of each prompt; 1 is greedy search
+  Index max_tokens = 128;      ///< longest response
+  std::int32_t end_token = 1;  ///< ends a response and is part of it
 };
 
 /// The `beams` best responses to every prompt, best first. A prompt is done when no running beam can still
-/// beat its worst kept hypothesis. A response cut off at max_tokens counts as finished.
+/// beat its worst kept hypothesis. A response cut off at max_tokens counts as finished. There are fewer
+/// hypotheses than beams where there are fewer responses of a probability above 0. Throws NumericError if the
+/// model's logits are NaN.
 template <LanguageModel M, class Penalty = GnmtPenalty>
 [[nodiscard]] std::vector<std::vector<Hypothesis>> beam_search(const M& model, const Sequences& prompts,
                                                                const BeamOptions& options,
@@ -87,7 +90,9 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
     for (const std::size_t prompt : live) {
       std::vector<Candidate> candidates;
       for (const Beam& beam : beams[prompt]) {
-        const auto* p = log_p.data() + Index{row} * v;
+        const auto* p = std::as_const(log_p).data() + Index{row} * v;
+        if (v > 0 && p[0] != p[0])
+          fail<NumericError>("beam_search", "the log-probabilities after {} tokens are NaN", t);
         for (std::int32_t token = 0; token < v; ++token)
           candidates.push_back({beam.log_probability + static_cast<double>(p[token]), row, token});
         ++row;
@@ -104,6 +109,7 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
       std::vector<Beam> next;
       std::vector<std::int32_t> next_rows;
       for (std::size_t c = 0; c < wanted && next.size() < width; ++c) {
+        if (candidates[c].log_probability == -HUGE_VAL) break;  // impossible, like all that follow
         Beam beam = beams[prompt][static_cast<std::size_t>(candidates[c].row - first_row)];
         beam.tokens.push_back(candidates[c].token);
         beam.log_probability = candidates[c].log_probability;
@@ -114,12 +120,12 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
           next_rows.push_back(candidates[c].row);
         }
       }
-      const double best_possible =
-          next.empty() ? -HUGE_VAL : next[0].log_probability / penalty(options.max_tokens);
+      const auto score_at = [&](Index length) { return next[0].log_probability / penalty(length); };
       if (t + 1 == options.max_tokens) {
         for (Beam& beam : next) finish(prompt, std::move(beam));
       } else if (!next.empty() &&
-                 (done[prompt].size() < width || done[prompt].back().score < best_possible)) {
+                 (done[prompt].size() < width ||
+                  done[prompt].back().score < std::max(score_at(t + 2), score_at(options.max_tokens)))) {
         for (std::size_t i = 0; i < next.size(); ++i) {
           kept_rows.push_back(next_rows[i]);
           tokens.push_back(next[i].tokens.back());

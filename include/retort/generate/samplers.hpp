@@ -11,7 +11,8 @@
 
 /// Sampling policies: how a next token is chosen from a row of logits. A filter changes the logits in place
 /// (-inf: never drawn); filters compose in the order given, by convention temperature, then top-k, then
-/// top-p.
+/// top-p. `filter(logits, n, scratch)` gets one row of n logits and a vector to reuse for ids; `problem()` is
+/// nullptr, or what is wrong with the values; `each_field(f)` names them for the run's log.
 namespace retort {
 
 /// The most probable token; of equals the one with the lowest id. Draws no random number.
@@ -37,7 +38,9 @@ struct Temperature {
     });
   }
   [[nodiscard]] constexpr const char* problem() const {
-    return value > 0 ? nullptr : "the value must be above 0 (Greedy is the limit at 0)";
+    return value > 0 && value <= std::numeric_limits<double>::max()
+               ? nullptr
+               : "the value must be a number above 0 (Greedy is the limit at 0)";
   }
   template <class F>
   void each_field(F&& f) const {
@@ -67,7 +70,7 @@ void keep_only(T* logits, Index n, const Index* kept, Index count) {
 /// Keeps the k most probable tokens (Fan et al. 2018); 0 keeps all.
 struct TopK {
   static constexpr const char* name = "top_k";
-  Index k = 0;
+  Index k = 0;  ///< how many are kept; 0: all
 
   template <class T>
   void filter(T* logits, Index n, std::vector<Index>& ids) const {
@@ -88,7 +91,7 @@ struct TopK {
 /// all.
 struct TopP {
   static constexpr const char* name = "top_p";
-  double p = 1;
+  double p = 1;  ///< probability to reach, above 0; 1: all
 
   template <class T>
   void filter(T* logits, Index n, std::vector<Index>& heap) const {
@@ -108,9 +111,11 @@ struct TopP {
       --end;
       reached += std::exp(static_cast<double>(logits[*end]) - normaliser);
     }
-    detail::keep_only(logits, n, &*end, heap.end() - end);
+    detail::keep_only(logits, n, heap.data() + (end - heap.begin()), heap.end() - end);
   }
-  [[nodiscard]] constexpr const char* problem() const { return p > 0 ? nullptr : "p must be above 0"; }
+  [[nodiscard]] constexpr const char* problem() const {
+    return p > 0 && p <= 1 ? nullptr : "p must lie in (0, 1]";
+  }
   template <class F>
   void each_field(F&& f) const {
     f("top_p", p);
@@ -120,6 +125,7 @@ struct TopP {
 /// Filters one after the other: `Filters{Temperature{0.8}, TopK{50}, TopP{0.9}}`.
 template <class... F>
 struct Filters {
+  static_assert(!(std::same_as<F, Greedy> || ...), "Greedy is no filter: use it alone, or TopK{1}");
   static constexpr const char* name = "filters";
   std::tuple<F...> filters;
 
@@ -132,7 +138,11 @@ struct Filters {
   }
   [[nodiscard]] constexpr const char* problem() const {
     const char* first = nullptr;
-    std::apply([&](const auto&... f) { ((first = first ? first : f.problem()), ...); }, filters);
+    const auto ask = [&](const auto& f) {
+      if constexpr (requires { f.problem(); })
+        if (first == nullptr) first = f.problem();
+    };
+    std::apply([&](const auto&... f) { (ask(f), ...); }, filters);
     return first;
   }
   template <class Visit>

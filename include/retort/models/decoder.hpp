@@ -15,14 +15,14 @@ namespace retort {
 /// Sizes of a decoder. The defaults are GPT-2 small's.
 struct DecoderConfig {
   Index vocabulary = 50257;
-  Index positions = 1024;  ///< longest sequence
-  Index width = 768;
+  Index positions = 1024;  ///< longest sequence, prompt and response together
+  Index width = 768;       ///< of the residual stream, a multiple of heads
   Index layers = 12;
   Index heads = 12;
   Index hidden = 3072;  ///< of the feed-forward
-  double dropout = 0;
+  double dropout = 0;   ///< of embeddings, attention output and feed-forward output
   double norm_epsilon = 1e-5;
-  double init_deviation = 0.02;
+  double init_deviation = 0.02;  ///< of fresh weights
 
   template <class F>
   void each_field(F&& f) const {
@@ -33,7 +33,8 @@ struct DecoderConfig {
   }
 };
 
-/// GPT-2 (Radford et al. 2019) as a list of policies.
+/// GPT-2 (Radford et al. 2019) as a list of policies. Another family of pre-norm decoders is another such
+/// struct.
 struct Gpt2 {
   static constexpr const char* name = "gpt2";
   static constexpr bool biases = true;     ///< of projections and feed-forward
@@ -57,7 +58,8 @@ class Decoder {
   using Config = DecoderConfig;
 
   /// Fresh weights: N(0, 0.02^2), the projections into the residual stream divided by sqrt(2 layers) (GPT-2,
-  /// section 2.3).
+  /// section 2.3). Weights depend on `key` and the parameters' names alone. Throws ValueError if the heads do
+  /// not divide the width.
   explicit Decoder(const Config& config, RandomKey key = {})
       : config_(config),
         token_("token.weight", {config.vocabulary, config.width}),
@@ -81,6 +83,8 @@ class Decoder {
   [[nodiscard]] Index vocabulary() const { return config_.vocabulary; }
   [[nodiscard]] Head<B> head() const { return {.weight = head_ ? &*head_ : &token_}; }
 
+  /// See LanguageModel. Prompts must not be empty, nor longer with their response than `positions`
+  /// (ValueError).
   [[nodiscard]] Variable<B> hidden(Context<B>& context, const Sequences& prompts,
                                    const Sequences& responses) const {
     detail::require_pairs("decoder", prompts, responses);
@@ -107,12 +111,18 @@ class Decoder {
     return take_rows(h, IndexTensor<B>::from({n}, predicting), 1, "response_positions");
   }
 
+  /// See LanguageModel. The cache holds at most `positions` tokens a sequence; going on beyond is a
+  /// ValueError. Throws ValueError if a response of `room` tokens would need more positions than there are
+  /// (the last token of a response is not read again), so that a run does not fail at the first long sample.
   [[nodiscard]] DecodeState<B> start(const Sequences& prompts, Index room) const {
     DecodeState<B> state;
-    const Index n = prompts.size();
-    state.cache =
-        nn::KvCache<B>(config_.layers, n, std::min<Index>(prompts.longest() + room, config_.positions),
-                       attention_config().kv_width());
+    const Index n = prompts.size(), longest = prompts.longest();
+    if (longest + std::max<Index>(0, room - 1) > position_.limit())
+      fail<ValueError>(
+          "decoder", "a prompt of {} tokens and up to {} more, but the model has {} positions: ask for fewer",
+          longest, room, position_.limit());
+    state.cache = nn::KvCache<B>(config_.layers, n, std::min(longest + room, position_.limit()),
+                                 attention_config().kv_width());
     std::vector<std::int32_t> lengths;
     for (int i = 0; i < prompts.size(); ++i) {
       require_prompt(i, prompts[i].size());
@@ -122,6 +132,7 @@ class Decoder {
     return state;
   }
 
+  /// See LanguageModel.
   void advance(DecodeState<B>& state, std::span<const std::int32_t> tokens) const {
     feed(state, {tokens.begin(), tokens.end()}, std::vector<std::int32_t>(tokens.size(), 1));
   }

@@ -7,15 +7,18 @@
 #include "retort/ops/arithmetic.hpp"
 #include "retort/ops/dropout.hpp"
 
-/// Feed-forward policies: layers from width to width through a hidden width.
+/// Feed-forward policies: layers from width to width through a hidden width, made from a name, both widths
+/// and whether there are biases. `operator()(context, x, p)` takes x (N, width) to (N, width) with dropout p
+/// on the hidden layer; `init(key, up_deviation, down_deviation)` draws the weights into and out of the
+/// hidden layer from N(0, deviation^2).
 namespace retort::nn {
 
 /// down(act(up(x))): GPT-2 (GeluTanh, biases), T5 v1.0 (Relu, none).
-template <Backend B, Activation Act>
+template <Backend B, class Act>
 struct Mlp {
-  using Activation = Act;
+  static_assert(Activation<Act>, "Mlp: an activation needs value(x) and slope(x), its derivative");
   static constexpr const char* policy = "mlp";
-  Linear<B> up, down;
+  Linear<B> up, down;  ///< width -> hidden -> width
 
   Mlp() = default;
   Mlp(const std::string& name, Index width, Index hidden, bool bias)
@@ -36,11 +39,11 @@ struct Mlp {
 };
 
 /// down(act(gate(x)) * up(x)) (Shazeer 2020): T5 v1.1 and FLAN-T5 (GeluTanh), LLaMA (Silu).
-template <Backend B, Activation Act>
+template <Backend B, class Act>
 struct GatedMlp {
-  using Activation = Act;
+  static_assert(Activation<Act>, "GatedMlp: an activation needs value(x) and slope(x), its derivative");
   static constexpr const char* policy = "gated_mlp";
-  Linear<B> gate, up, down;
+  Linear<B> gate, up, down;  ///< width -> hidden twice, hidden -> width
 
   GatedMlp() = default;
   GatedMlp(const std::string& name, Index width, Index hidden, bool bias)

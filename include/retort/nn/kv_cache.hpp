@@ -13,20 +13,24 @@ namespace retort::nn {
 /// leaves `slot` and `length`; nothing moves.
 template <Backend B>
 struct KvCache {
-  std::vector<TensorOf<B>> layers;
+  std::vector<TensorOf<B>> layers;   ///< each (slots * capacity, 2 * kv width): keys, then values
+  Index slots = 0;                   ///< sequences that there is room for
   Index capacity = 0;                ///< tokens a sequence may grow to
   std::vector<std::int32_t> slot;    ///< of each live sequence
   std::vector<std::int32_t> length;  ///< tokens cached of each live sequence
 
   KvCache() = default;
+  /// Room for `tokens` tokens of each of `sequences` sequences.
   KvCache(Index layer_count, Index sequences, Index tokens, Index kv_width)
-      : capacity(tokens),
+      : slots(sequences),
+        capacity(tokens),
         slot(static_cast<std::size_t>(sequences)),
         length(static_cast<std::size_t>(sequences), 0) {
     std::iota(slot.begin(), slot.end(), 0);
     for (Index l = 0; l < layer_count; ++l) layers.emplace_back(Shape{sequences * tokens, 2 * kv_width});
   }
 
+  /// Number of live sequences.
   [[nodiscard]] Index sequences() const { return static_cast<Index>(slot.size()); }
 
   /// How the next `rows[i]` tokens of each live sequence attend: to all that is cached and to themselves.
@@ -60,34 +64,31 @@ struct KvCache {
     for (std::size_t i = 0; i < length.size(); ++i) length[i] += rows[i];
   }
 
-  /// Keeps the live sequences `rows`, in that order. A sequence named more than once (beam search) is copied.
+  /// Keeps the live sequences `rows`, in that order. A sequence named more than once (beam search) is copied;
+  /// ValueError, and nothing changed, if there is no slot left for a copy.
   void select(const std::vector<std::int32_t>& rows) {
+    if (rows.size() > static_cast<std::size_t>(slots))
+      fail<ValueError>("kv_cache", "{} sequences, but only {} slots", rows.size(), slots);
+    std::vector<bool> taken(static_cast<std::size_t>(slots), false), wanted = taken;
+    const auto at = [](std::int32_t i) { return static_cast<std::size_t>(i); };
+    for (const auto r : rows) wanted[at(slot[at(r)])] = true;
     std::vector<std::int32_t> new_slot, new_length;
-    const std::size_t slots = capacity == 0 || layers.empty()
-                                  ? slot.size()
-                                  : static_cast<std::size_t>(layers[0].shape()[0] / capacity);
-    std::vector<bool> taken(slots, false), wanted(slots, false);
-    for (const auto r : rows) wanted[static_cast<std::size_t>(slot[static_cast<std::size_t>(r)])] = true;
     for (const auto r : rows) {
-      std::int32_t s = slot[static_cast<std::size_t>(r)];
-      const std::int32_t n = length[static_cast<std::size_t>(r)];
-      if (taken[static_cast<std::size_t>(s)]) {
-        std::int32_t fresh = 0;
-        while (static_cast<std::size_t>(fresh) < slots &&
-               (wanted[static_cast<std::size_t>(fresh)] || taken[static_cast<std::size_t>(fresh)]))
-          ++fresh;
-        if (static_cast<std::size_t>(fresh) == slots)
-          fail<ValueError>("kv_cache", "no free slot of {} for a copy", slots);
+      std::int32_t s = slot[at(r)];
+      const Index tokens = length[at(r)];
+      if (taken[at(s)]) {  // a copy goes to a slot that nobody keeps
+        std::int32_t free = 0;
+        while (wanted[at(free)] || taken[at(free)]) ++free;
         for (auto& layer : layers) {
-          const Index row = layer.shape()[1];
-          memory::copy(typename B::Device{}, std::as_const(layer).data() + s * capacity * row,
-                       layer.data() + fresh * capacity * row, n * row);
+          const Index width = layer.shape()[1];
+          memory::copy(typename B::Device{}, std::as_const(layer).data() + s * capacity * width,
+                       layer.data() + free * capacity * width, tokens * width);
         }
-        s = fresh;
+        s = free;
       }
-      taken[static_cast<std::size_t>(s)] = true;
+      taken[at(s)] = true;
       new_slot.push_back(s);
-      new_length.push_back(n);
+      new_length.push_back(length[at(r)]);
     }
     slot = std::move(new_slot);
     length = std::move(new_length);

@@ -43,44 +43,55 @@ void decay_towards(T& moment, double value, double beta) {
   moment = static_cast<T>(beta * static_cast<double>(moment) + (1 - beta) * value);
 }
 
-/// The means of g^2 + epsilon1 along both dimensions of one matrix (rows, columns).
+/// The means of g^2 + epsilon1 along both dimensions of one matrix (rows, columns), in one reading of it: 16
+/// rows at a time, their column sums in T; these are added in double, by blocks of 64 rows whatever the
+/// threads.
 template <Real T>
 void factor_moments(const AdafactorStep& s, Index rows, Index columns, const T* gradient, T* row_moment,
                     T* column_moment) {
   using P = Pack<T>;
+  constexpr Index strip = 8 * P::size, group = 16, block = 64;
   const P scale(static_cast<T>(s.gradient_scale)), epsilon(static_cast<T>(s.epsilon1));
   const auto squared = [&](const T* from, Index count) {
     const P g = load(from, count) * scale;
     return fma(g, g, epsilon);
   };
-  parallel_for(rows, std::max<Index>(1, 32768 / columns), [&](Index begin, Index end) {
-    for (Index r = begin; r < end; ++r) {
-      const double sum =
-          row_sum<T>(columns, [&](Index i, Index c) { return squared(gradient + r * columns + i, c); });
-      decay_towards(row_moment[r], sum / static_cast<double>(columns), s.beta2);
+  const Index blocks = (rows + block - 1) / block;
+  const Buffer<CpuDevice> buffer(static_cast<std::size_t>(blocks * columns) * sizeof(double));
+  auto* block_sums = static_cast<double*>(buffer.data());  // (blocks, columns)
+
+  const auto add_columns = [&](Index first, Index last, double* sums) {
+    for (Index c = 0; c < columns; c += strip) {
+      const Index count = std::min(strip, columns - c);
+      std::array<T, strip> part{};
+      for (Index r = first; r < last; ++r)
+        for_packs<T>(count, [&](Index i, Index n) {
+          store(load(part.data() + i, n) + squared(gradient + r * columns + c + i, n), part.data() + i, n);
+        });
+      for (Index i = 0; i < count; ++i) sums[c + i] += static_cast<double>(part[static_cast<std::size_t>(i)]);
+    }
+  };
+  parallel_for(blocks, std::max<Index>(1, 32768 / (block * columns)), [&](Index begin, Index end) {
+    for (Index b = begin; b < end; ++b) {
+      double* sums = block_sums + b * columns;
+      std::fill_n(sums, columns, 0.0);
+      const Index stop = std::min(rows, (b + 1) * block);
+      for (Index first = b * block; first < stop; first += group) {
+        const Index last = std::min(stop, first + group);
+        for (Index r = first; r < last; ++r) {
+          const T* row = gradient + r * columns;
+          const double sum = row_sum<T>(columns, [&](Index i, Index n) { return squared(row + i, n); });
+          decay_towards(row_moment[r], sum / static_cast<double>(columns), s.beta2);
+        }
+        add_columns(first, last, sums);
+      }
     }
   });
-  // Strips of columns: sums over 16 rows in T, these in double.
-  constexpr Index width = 8 * P::size, block = 16;
-  parallel_for((columns + width - 1) / width, std::max<Index>(1, 32768 / (rows * width)),
-               [&](Index begin, Index end) {
-                 for (Index strip = begin; strip < end; ++strip) {
-                   const Index first = strip * width, count = std::min(width, columns - first);
-                   std::array<double, width> sum{};
-                   for (Index r = 0; r < rows; r += block) {
-                     std::array<T, width> part{};
-                     for (Index k = r; k < std::min(rows, r + block); ++k)
-                       for_packs<T>(count, [&](Index i, Index c) {
-                         store(load(part.data() + i, c) + squared(gradient + k * columns + first + i, c),
-                               part.data() + i, c);
-                       });
-                     for (std::size_t i = 0; i < width; ++i) sum[i] += static_cast<double>(part[i]);
-                   }
-                   for (Index i = 0; i < count; ++i)
-                     decay_towards(column_moment[first + i],
-                                   sum[static_cast<std::size_t>(i)] / static_cast<double>(rows), s.beta2);
-                 }
-               });
+  for (Index c = 0; c < columns; ++c) {
+    double sum = 0;
+    for (Index b = 0; b < blocks; ++b) sum += block_sums[b * columns + c];
+    decay_towards(column_moment[c], sum / static_cast<double>(rows), s.beta2);
+  }
 }
 
 /// The rest of a step, once the update u(r, i, count) = g / sqrt(second moment) of row r is known.

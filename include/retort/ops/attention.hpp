@@ -45,6 +45,11 @@ void require_attention(const AttentionOptions& o, const AttentionLayout& layout,
     if (c->rows.value().rank() != 2 || c->first < 0 || c->first + c->width > c->stride())
       fail<ShapeError>(op, "columns [{}, {}) of a variable of shape {}", c->first, c->first + c->width,
                        c->rows.shape());
+  for (const auto& [a, b] : {std::pair{&q, &k}, {&q, &v}, {&k, &v}})
+    if (a->rows.requires_grad() && a->rows.same_as(b->rows) && a->first < b->first + b->width &&
+        b->first < a->first + a->width)
+      fail<ShapeError>(op, "columns [{}, {}) and [{}, {}) of one variable of shape {} overlap", a->first,
+                       a->first + a->width, b->first, b->first + b->width, a->rows.shape());
   if (o.heads < 1 || o.kv_heads < 1 || o.heads % o.kv_heads != 0)
     fail<ShapeError>(op, "{} query heads cannot share {} key/value heads", o.heads, o.kv_heads);
   if (q.width % o.heads != 0 || k.width * o.heads != q.width * o.kv_heads || v.width != k.width)
@@ -55,6 +60,11 @@ void require_attention(const AttentionOptions& o, const AttentionLayout& layout,
                      v.rows.shape());
   if (layout.queries.count() != layout.keys.count())
     fail<ShapeError>(op, "{} query sequences, {} key sequences", layout.queries.count(), layout.keys.count());
+  for (const auto* segments : {&layout.queries, &layout.keys})
+    for (std::size_t b = 0; b < segments->count(); ++b)
+      if (segments->begin[b] < 0 || segments->length[b] < 0)
+        fail<ShapeError>(op, "sequence {} of the layout has {} rows from row {}", b, segments->length[b],
+                         segments->begin[b]);
   if (layout.queries.end() > q.rows.shape()[0] || layout.keys.end() > k.rows.shape()[0])
     fail<ShapeError>(op, "the layout names rows up to {} and {}, query has shape {} and key {}",
                      layout.queries.end(), layout.keys.end(), q.rows.shape(), k.rows.shape());
@@ -85,7 +95,7 @@ class ColumnGradients {
       Index width = 0;
       bool covered = true;
       for (const Range& other : ranges)
-        if (other.columns.rows.data() == rows.data()) {
+        if (other.columns.rows.same_as(rows)) {
           width += other.columns.width;
           covered = covered && other.rows_covered;
         }
@@ -104,7 +114,7 @@ class ColumnGradients {
 
   [[nodiscard]] TensorOf<B>* find(const Columns<B>& c) {
     for (auto& [rows, gradient] : buffers_)
-      if (rows.data() == c.rows.data()) return &gradient;
+      if (rows.same_as(c.rows)) return &gradient;
     return nullptr;
   }
 };

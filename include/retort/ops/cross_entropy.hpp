@@ -30,9 +30,10 @@ template <Backend B>
   }
   const auto safe = IndexTensor<B>::from({rows}, ids);
   const auto weights = TensorOf<B>::from({rows}, weight);
-  TensorOf<B> gradient = logits.value().clone();
+  const bool wanted = logits.requires_grad();
+  TensorOf<B> gradient = wanted ? logits.value().clone() : logits.value();  // without gradient only read
   std::vector<double> loss(ids.size());
-  kernels::cross_entropy(typename B::Device{}, rows, v, gradient.data(), safe.data(), weights.data(), true,
+  kernels::cross_entropy(typename B::Device{}, rows, v, gradient.data(), safe.data(), weights.data(), wanted,
                          loss.data());
   double total = 0;
   for (std::size_t r = 0; r < loss.size(); ++r) total += static_cast<double>(weight[r]) * loss[r];

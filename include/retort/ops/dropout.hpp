@@ -10,7 +10,7 @@ namespace retort {
 /// repeats it. Throws ValueError unless 0 <= p < 1.
 template <Backend B>
 [[nodiscard]] Variable<B> dropout(Context<B>& context, const Variable<B>& x, double p) {
-  if (p < 0 || p >= 1) fail<ValueError>("dropout", "probability {} is outside [0, 1)", p);
+  if (!(p >= 0 && p < 1)) fail<ValueError>("dropout", "probability {} is outside [0, 1)", p);
   if (!context.training || p == 0) return x;
   const RandomKey key = context.next_key();
   TensorOf<B> y(x.shape());

@@ -99,9 +99,19 @@ void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const TensorOf<B
   }
 }
 
+/// The parameters of the head that take a gradient.
+template <Backend B>
+std::vector<const Parameter<B>*> trainable_of(const Head<B>& head) {
+  std::vector<const Parameter<B>*> list;
+  for (const auto* p : {head.weight, head.bias})
+    if (p != nullptr && p->trainable) list.push_back(p);
+  return list;
+}
+
 /// The op around `for_chunks`. Gradients are computed in the forward pass, while the logits are at hand, for
 /// an upstream gradient of 1; another upstream gradient u costs a second pass with weights (u - 1) in
-/// `backward`.
+/// `backward`. The head's gradients are written in the forward pass, so they must not be cleared before
+/// `backward`: ValueError.
 template <Backend B>
 HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& head,
                       const Variable<B>& hidden, const TensorOf<B>& weights, Index chunk,
@@ -113,8 +123,11 @@ HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& 
   const Index rows = hidden.shape()[0];
   require_shape(op, "row weights", weights.shape(), Shape{rows});
 
+  if (hidden.requires_grad() && context.tape != nullptr) context.tape->require_open(hidden, op);
+
   std::vector<double> per_row(static_cast<std::size_t>(rows));
-  const bool gradient = context.tape != nullptr && (hidden.requires_grad() || head.weight->trainable);
+  const auto trained = trainable_of(head);
+  const bool gradient = context.tape != nullptr && (hidden.requires_grad() || !trained.empty());
   TensorOf<B> dh = gradient && hidden.requires_grad() ? TensorOf<B>(hidden.shape()) : TensorOf<B>{};
   for_chunks(head, hidden.value(), weights, chunk, gradient, dh.data(), per_row, row_pass);
 
@@ -124,11 +137,16 @@ HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& 
   const auto value = TensorOf<B>::full({}, static_cast<T>(total));
   if (!gradient) return {Variable<B>(value), std::move(per_row)};
 
-  if (head.weight->trainable) ++head.weight->open_losses;
+  for (const auto* p : trained) ++p->open_losses;
   return {context.tape->record(
               op, value,
               [=](const TensorOf<B>& upstream) {
-                if (head.weight->trainable) --head.weight->open_losses;
+                for (const auto* p : trained) {
+                  if (p->open_losses == 0)
+                    fail<ValueError>(op, "the gradient of {} was cleared between the loss and backward()",
+                                     p->name);
+                  --p->open_losses;
+                }
                 const T u = upstream.item();
                 if (u == T(1)) {
                   if (dh) pass_gradient(hidden, dh);

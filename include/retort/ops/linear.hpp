@@ -56,7 +56,8 @@ template <Backend B>
   for (int i = 0; fits && i < rank - 2; ++i) fits = a.shape()[i] == b.shape()[i];
   if (!fits)
     fail<ShapeError>("matmul", "{} times {}{}", a.shape(), b.shape(), transpose_b ? " transposed" : "");
-  const Index batch = a.shape().rows() / m;
+  Index batch = 1;
+  for (int i = 0; i < rank - 2; ++i) batch *= a.shape()[i];
   TensorOf<B> y(a.shape().with(-1, n));
   for (Index i = 0; i < batch; ++i)
     kernels::gemm(typename B::Device{}, Op::none, transpose_b ? Op::transpose : Op::none, m, n, k, T(1),

@@ -36,7 +36,7 @@ namespace retort {
 
 /// The bias by distance, (heads, 2 reach - 1), from a table (buckets, heads): column d + reach - 1 is the
 /// bias for distance d = key position - query position. What `attention` takes. Throws ShapeError for
-/// another rank and a reach below 1.
+/// another rank and a reach below 1, ValueError for buckets that cannot be told apart.
 template <Backend B>
 [[nodiscard]] Variable<B> relative_position_bias(const Variable<B>& table, Index reach, bool bidirectional,
                                                  Index max_distance) {
@@ -44,6 +44,12 @@ template <Backend B>
     fail<ShapeError>("relative_position_bias", "table {} and reach {}: expected (buckets, heads), at least 1",
                      table.shape(), reach);
   const Index buckets = table.shape()[0], heads = table.shape()[1], width = 2 * reach - 1;
+  const Index exact = buckets / (bidirectional ? 4 : 2);
+  if (exact < 1 || max_distance <= exact)
+    fail<ValueError>(
+        "relative_position_bias",
+        "{} buckets and a largest distance of {}: expected at least {} buckets and a distance above {}",
+        buckets, max_distance, bidirectional ? 4 : 2, exact);
   std::vector<Index> bucket(static_cast<std::size_t>(width));
   for (Index c = 0; c < width; ++c)
     bucket[static_cast<std::size_t>(c)] =

@@ -100,13 +100,9 @@ class Experiment {
                                  {"examples", train_.size()},
                                  {"phonemes", vocabulary_.phonemes()},
                                  {"model", retort::to_json(model.config())}};
-    const retort::RunResult result = std::visit(
-        [&](const auto& policy) {
-          auto optimizer = policy.on(retort::parameters(model));
-          return retort::run_training(folder, recipe, model, teacher, optimizer, train_, options, setting,
-                                      evaluate);
-        },
-        optimizer_of(settings_, rate));
+    auto optimizer = optimizer_of(settings_, rate).on(retort::parameters(model));
+    const retort::RunResult result =
+        retort::run_training(folder, recipe, model, teacher, optimizer, train_, options, setting, evaluate);
     if (result.stopped) throw Stopped{};
     write_samples(folder, model, steps);
     return result;

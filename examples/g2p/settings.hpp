@@ -7,10 +7,8 @@
 
 #include "retort/distill/gkd.hpp"
 #include "retort/models/encoder_decoder.hpp"
-#include "retort/optim/adafactor.hpp"
-#include "retort/optim/adamw.hpp"
+#include "retort/optim/any_optimizer.hpp"
 #include "retort/optim/schedules.hpp"
-#include "retort/optim/sgd.hpp"
 
 /// Every choice of the experiment, and the command line that makes it.
 namespace g2p {
@@ -32,8 +30,6 @@ struct ModelSize {
             .dropout = dropout};
   }
 };
-
-using AnyOptimizer = std::variant<retort::AdamW, retort::Adafactor, retort::Sgd>;
 
 struct Settings {
   std::string data = "/usr/share/festival/dicts/cmu/cmudict-0.4.out";
@@ -215,10 +211,10 @@ inline void apply_form(Settings& s, bool quick, bool full) {
 }
 
 /// The optimizer by name, with this learning rate.
-inline AnyOptimizer optimizer_of(const Settings& s, double rate) {
-  if (s.optimizer == "adafactor") return retort::Adafactor{.learning_rate = rate};
-  if (s.optimizer == "sgd") return retort::Sgd{.learning_rate = rate, .momentum = 0.9};
-  return retort::AdamW{.learning_rate = rate, .beta2 = 0.99};
+inline retort::AnyOptimizer optimizer_of(const Settings& s, double rate) {
+  if (s.optimizer == "adafactor") return {retort::Adafactor{.learning_rate = rate}};
+  if (s.optimizer == "sgd") return {retort::Sgd{.learning_rate = rate, .momentum = 0.9}};
+  return {retort::AdamW{.learning_rate = rate, .beta2 = 0.99}};
 }
 
 }  // namespace g2p

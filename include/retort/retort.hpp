@@ -1,7 +1,8 @@
 #pragma once
 
-/// Everything that needs no more than Eigen and fmt: tensors to distillation. Reading and writing files (retort/io) and
-/// the training loop with run folders (retort/training) are included by name; they need nlohmann_json.
+/// Everything that needs no more than Eigen and fmt: tensors to distillation. Reading and writing files
+/// (retort/io) and the training loop with run folders (retort/training) are included by name; they need
+/// nlohmann_json.
 #include "retort/autograd/checkpoint.hpp"
 #include "retort/autograd/gradient_check.hpp"
 #include "retort/data/batches.hpp"
@@ -13,9 +14,7 @@
 #include "retort/ops/arithmetic.hpp"
 #include "retort/ops/cross_entropy.hpp"
 #include "retort/ops/softmax.hpp"
-#include "retort/optim/adafactor.hpp"
-#include "retort/optim/adamw.hpp"
+#include "retort/optim/any_optimizer.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/optim/schedules.hpp"
-#include "retort/optim/sgd.hpp"
 #include "retort/version.hpp"

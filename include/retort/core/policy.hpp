@@ -30,19 +30,23 @@ concept NamedPolicy = requires(const P policy) {
   policy.each_field(detail::FieldProbe{});
 };
 
+template <NamedPolicy... P>
+[[nodiscard]] std::string summary(const std::variant<P...>& choice);
+
 /// `adamw(learning_rate 0.001, beta1 0.9, ...)`: the name of a policy and all its values.
 template <NamedPolicy P>
 [[nodiscard]] std::string summary(const P& policy) {
   std::string fields;
   policy.each_field([&]<class Value>(const char* field, const Value& value) {
     fields += fields.empty() ? "" : ", ";
-    if constexpr (NamedPolicy<Value>)
+    if constexpr (requires { summary(value); })
       fields += fmt::format("{} {}", field, summary(value));
     else
       fields += fmt::format("{} {}", field, value);
   });
   return fields.empty() ? std::string(P::name) : fmt::format("{}({})", P::name, fields);
 }
+/// The same of the policy that was chosen.
 template <NamedPolicy... P>
 [[nodiscard]] std::string summary(const std::variant<P...>& choice) {
   return std::visit([](const auto& policy) { return summary(policy); }, choice);

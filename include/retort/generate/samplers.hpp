@@ -165,21 +165,22 @@ struct DrawnToken {
 };
 
 /// Chooses a token from `logits` (n), which are changed, with the uniform number `u` in (0, 1): the first
-/// token at which the cumulative probability, in the order of ids, exceeds u.
+/// token at which the cumulative probability, in the order of ids, exceeds u. Throws NumericError if no token
+/// can be chosen.
 template <Sampler S, class T>
 [[nodiscard]] DrawnToken draw_token(const S& sampler, T* logits, Index n, double u,
                                     std::vector<Index>& scratch) {
-  const double model_normaliser = static_cast<double>(kernels::cpu::log_sum_exp(logits, n));
+  const auto log_q = kernels::cpu::log_normaliser(logits, n);
+  if (std::isnan(log_q.rest)) fail<NumericError>("draw_token", "the logits are NaN, infinite or all -inf");
   DrawnToken drawn;
   if constexpr (std::same_as<S, Greedy>) {
     drawn.token = static_cast<std::int32_t>(std::max_element(logits, logits + n) - logits);
-    drawn.log_probability = static_cast<double>(logits[drawn.token]) - model_normaliser;
+    drawn.log_probability = static_cast<double>(log_q(logits[drawn.token]));
     return drawn;
   } else {
     std::vector<T> raw(logits, logits + n);
     sampler.filter(logits, n, scratch);
-    const double normaliser = static_cast<double>(kernels::cpu::log_sum_exp(logits, n));
-    const T shift = static_cast<T>(normaliser);
+    const T shift = kernels::cpu::log_sum_exp(logits, n);
     kernels::cpu::for_packs<T>(n, [&](Index i, Index c) {
       using P = kernels::cpu::Pack<T>;
       kernels::cpu::store(exp(kernels::cpu::load(logits + i, c) - P(shift)), logits + i, c);
@@ -194,10 +195,9 @@ template <Sampler S, class T>
       reached += static_cast<double>(logits[i]);
       if (reached > u * total) break;
     }
-    if (token < 0)
-      fail<NumericError>("draw_token", "no token has a probability above 0 (logits are NaN or all -inf)");
+    if (token < 0) fail<NumericError>("draw_token", "the sampler left no token to draw");
     drawn.token = static_cast<std::int32_t>(token);
-    drawn.log_probability = static_cast<double>(raw[static_cast<std::size_t>(token)]) - model_normaliser;
+    drawn.log_probability = static_cast<double>(log_q(raw[static_cast<std::size_t>(token)]));
     drawn.log_draw = std::log(static_cast<double>(logits[token]) / total);
     return drawn;
   }

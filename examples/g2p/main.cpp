@@ -2,9 +2,11 @@
 // teacher by every recipe of the GKD paper, from the same start and in equally many steps.
 
 #include <cstdio>
-#include <fstream>
+#include <filesystem>
 
 #include "g2p/experiment.hpp"
+#include "g2p/flags.hpp"
+#include "retort/version.hpp"
 
 namespace {
 
@@ -74,7 +76,7 @@ int run(const Settings& settings) {
                     .seconds = result.seconds};
       experiment.evaluate(row, model, &teacher);
       report.rows.push_back(row);
-      report.curves.push_back(curve_of(entrant.label(), seed, result));
+      report.curves.push_back({entrant.label(), seed, result.curve});
     }
   }
   report.curves.push_back({"teacher", settings.first_seed, {{0, 0, teacher_row.wer_greedy}}});

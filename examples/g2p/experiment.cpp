@@ -1,0 +1,146 @@
+#include "g2p/experiment.hpp"
+
+#include <filesystem>
+#include <fstream>
+
+#include "retort/training/run.hpp"
+
+namespace g2p {
+
+namespace {
+
+/// The first `count` questions; 0: all.
+Questions first_questions(const Questions& all, int count) {
+  if (count <= 0 || count >= all.words.size()) return all;
+  Questions out;
+  for (int i = 0; i < count; ++i) out.words.push_back(all.words[i]);
+  out.references.assign(all.references.begin(), all.references.begin() + count);
+  return out;
+}
+
+/// Answers to all questions, a few hundred words at a time.
+template <class Sampler>
+retort::Sequences answers(const Model& model, const Questions& questions, const Sampler& sampler,
+                          int max_tokens) {
+  constexpr int at_once = 512;
+  retort::Sequences out;
+  for (int first = 0; first < questions.words.size(); first += at_once) {
+    std::vector<int> rows;
+    std::vector<std::uint64_t> ids;
+    for (int i = first; i < std::min(questions.words.size(), first + at_once); ++i) {
+      rows.push_back(i);
+      ids.push_back(static_cast<std::uint64_t>(i));
+    }
+    const auto part =
+        retort::generate(model, questions.words.select(rows), ids, sampler,
+                         {.max_tokens = max_tokens, .end_token = Vocabulary::eos, .key = {20240507, 1}});
+    for (int i = 0; i < part.responses.size(); ++i) out.push_back(part.responses[i]);
+  }
+  return out;
+}
+
+/// Some test words with what the model says, greedy and sampled, and a right answer.
+void write_samples(const retort::RunFolder& folder, const Model& model, const Vocabulary& vocabulary,
+                   const Questions& test, int max_tokens, retort::Index step) {
+  const Questions some = first_questions(test, 20);
+  const auto greedy = answers(model, some, retort::Greedy{}, max_tokens);
+  const auto drawn = answers(model, some, retort::Temperature{1.0}, max_tokens);
+  std::string text = fmt::format("{:<16} {:<36} {:<36} {}\n", "word", "greedy", "sampled", "reference");
+  for (int i = 0; i < some.words.size(); ++i)
+    text += fmt::format("{:<16} {:<36} {:<36} {}\n", vocabulary.decode_word(some.words[i]),
+                        vocabulary.decode(greedy[i]), vocabulary.decode(drawn[i]),
+                        vocabulary.decode(some.references[static_cast<std::size_t>(i)][0]));
+  folder.write_samples(step, text);
+}
+}  // namespace
+
+Experiment::Experiment(const Settings& settings, const Dictionary& dictionary)
+    : settings_(settings),
+      vocabulary_(dictionary),
+      train_(training_pairs(entries_of(dictionary, Part::train), vocabulary_)),
+      curve_(
+          first_questions(questions(entries_of(dictionary, Part::valid), vocabulary_), settings.curve_words)),
+      test_(first_questions(questions(entries_of(dictionary, Part::test), vocabulary_),
+                            settings.evaluation_words)) {
+  if (train_.empty() || test_.words.empty() || curve_.words.empty())
+    retort::fail<retort::FileError>("g2p",
+                                    "{} has too few words to split: {} to train, {} to validate, {} to test",
+                                    settings.data, train_.size(), curve_.words.size(), test_.words.size());
+}
+
+Model Experiment::make(const ModelSize& size, std::uint64_t seed) const {
+  return Model(size.config(vocabulary_.size(), settings_.dropout), {seed, 0x696e6974});
+}
+
+Trained Experiment::run(const std::string& name, const AnyRecipe& recipe, Model& model, const Model* teacher,
+                        double rate, retort::Index steps, std::uint64_t seed) const {
+  const auto path = std::filesystem::path(settings_.out) / name;
+  retort::RunFolder folder(path);
+  const retort::RunOptions options{
+      .steps = steps,
+      .batch_size = settings_.batch_size,
+      .micro_batch = settings_.micro_batch,
+      .clip_norm = settings_.clip_norm,
+      .schedule = retort::parse_schedule(settings_.schedule, steps / 20),
+      .seed = seed,
+      .evaluate_every = std::max<retort::Index>(1, steps / settings_.curve_points),
+      .checkpoint_every = std::max<retort::Index>(1, steps / settings_.curve_points),
+      .label = name};
+  const auto evaluate = [&] {
+    const Score s = score(answers(model, curve_, retort::Greedy{}, settings_.max_tokens), curve_.references);
+    return nlohmann::json{{"wer", s.wer()}, {"per", s.per()}};
+  };
+  const nlohmann::json setting{{"data", settings_.data},
+                               {"examples", train_.size()},
+                               {"phonemes", vocabulary_.phonemes()},
+                               {"model", retort::to_json(model.config())}};
+  auto optimizer = optimizer_of(settings_, rate).on(retort::parameters(model));
+  const retort::RunResult result =
+      retort::run_training(folder, recipe, model, teacher, optimizer, train_, options, setting, evaluate);
+  if (result.stopped) throw Stopped{};
+  write_samples(folder, model, vocabulary_, test_, settings_.max_tokens, steps);
+  Trained trained{.seconds = result.seconds};
+  for (const auto& e : result.evaluations)
+    trained.curve.push_back(
+        {e.at("step").get<std::int64_t>(), e.at("seconds").get<double>(), e.at("wer").get<double>()});
+  return trained;
+}
+
+void Experiment::load_teacher(Model& model) const {
+  const auto folder = std::filesystem::path(settings_.teacher_folder);
+  std::ifstream file(folder / "config.json");
+  if (!file)
+    retort::fail<retort::FileError>("teacher", "'{}' cannot be read", (folder / "config.json").string());
+  const auto config = nlohmann::json::parse(file, nullptr, false);
+  const nlohmann::json* setting =
+      config.is_object() && config.contains("config") && config["config"].contains("setting")
+          ? &config["config"]["setting"]
+          : nullptr;
+  if (setting == nullptr || !setting->contains("phonemes"))
+    retort::fail<retort::FileError>("teacher", "'{}' is not the configuration of a run of this program",
+                                    (folder / "config.json").string());
+  if ((*setting)["phonemes"] != nlohmann::json(vocabulary_.phonemes()))
+    retort::fail<retort::ValueError>(
+        "teacher", "'{}' has another vocabulary ({} phonemes) than the student ({})", folder.string(),
+        (*setting)["phonemes"].size(), vocabulary_.phonemes().size());
+  if (const auto difference = retort::first_difference((*setting)["model"], retort::to_json(model.config())))
+    retort::fail<retort::ValueError>(
+        "teacher", "'{}' has other sizes: {} (give the --teacher-... flags it was made with)",
+        folder.string(), *difference);
+  retort::load_checkpoint_weights(folder / "checkpoint.safetensors", retort::parameters(model));
+}
+
+void Experiment::evaluate(ResultRow& row, const Model& model, const Model* teacher) const {
+  const Score greedy = score(answers(model, test_, retort::Greedy{}, settings_.max_tokens), test_.references);
+  const retort::Sequences drawn = answers(model, test_, retort::Temperature{1.0}, settings_.max_tokens);
+  const Score sampled = score(drawn, test_.references);
+  row.wer_greedy = greedy.wer();
+  row.per_greedy = greedy.per();
+  row.wer_sampled = sampled.wer();
+  row.per_sampled = sampled.per();
+  if (teacher != nullptr)
+    row.reverse_kl =
+        retort::mean_divergence(retort::ReverseKl{}, model, *teacher, retort::numbered(test_.words, drawn));
+}
+
+}  // namespace g2p

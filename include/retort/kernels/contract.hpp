@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "retort/core/philox.hpp"
 #include "retort/core/scalar.hpp"
 #include "retort/core/shape.hpp"
 
@@ -72,8 +73,10 @@ struct AttentionShape {
   Index q_stride = 0, k_stride = 0, v_stride = 0, o_stride = 0;
   double scale = 1;     ///< multiplies q k'
   bool causal = false;  ///< query i of n sees keys [0, keys - n + i]
-  Index bias_reach =
-      0;  ///< the bias table is (heads, 2 reach - 1), indexed by key position - query position + reach - 1
+  /// The bias table is (heads, 2 reach - 1), indexed by key position - query position + reach - 1.
+  Index bias_reach = 0;
+  double dropout = 0;  ///< probability of dropping an attention weight; the others grow by 1 / (1 - dropout)
+  RandomKey key{};     ///< of dropout: a weight's fate depends on (key, query row, head, key position)
 };
 
 }  // namespace retort::kernels

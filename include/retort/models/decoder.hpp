@@ -177,7 +177,8 @@ class Decoder {
             .head_width = head_width,
             .scale = 1 / std::sqrt(static_cast<double>(head_width)),
             .causal = true,
-            .bias = Family::biases};
+            .bias = Family::biases,
+            .dropout = config_.dropout};
   }
 
   void initialise(RandomKey key) {

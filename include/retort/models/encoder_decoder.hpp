@@ -214,7 +214,8 @@ class EncoderDecoder {
             .head_width = config_.head_width,
             .scale = 1,
             .causal = causal,
-            .bias = false};
+            .bias = false,
+            .dropout = config_.dropout};
   }
 
   [[nodiscard]] Block block(const std::string& name, bool causal) const {

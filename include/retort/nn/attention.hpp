@@ -17,13 +17,20 @@ struct AttentionConfig {
   double scale = 1;      ///< of q k': 1 / sqrt(head_width), or 1 in T5
   bool causal = false;   ///< a token sees itself and those before it
   bool bias = false;     ///< biases of the projections
+  double dropout = 0;    ///< of attention weights, while training
 
   /// Width of all queries, and of all keys (and of all values).
   [[nodiscard]] Index q_width() const { return heads * head_width; }
   [[nodiscard]] Index kv_width() const { return kv_heads * head_width; }
-  /// What the op wants to know.
-  [[nodiscard]] AttentionOptions options() const {
-    return {.heads = heads, .kv_heads = kv_heads, .scale = scale, .causal = causal};
+  /// What the op wants to know in this pass; takes a random key if weights are dropped.
+  template <Backend B>
+  [[nodiscard]] AttentionOptions options(Context<B>& context) const {
+    AttentionOptions o{.heads = heads, .kv_heads = kv_heads, .scale = scale, .causal = causal};
+    if (context.training && dropout > 0) {
+      o.dropout = dropout;
+      o.key = context.next_key();
+    }
+    return o;
   }
 };
 
@@ -54,13 +61,13 @@ struct SelfAttention {
     const Variable<B> projected = qkv(context, x);  // (N, q width + 2 kv width)
     const Index q = config.q_width(), kv = config.kv_width();
     if (in.cache == nullptr)
-      return output(context, attention<B>(config.options(), in.layout, {projected, 0, q}, {projected, q, kv},
-                                          {projected, q + kv, kv}, in.bias));
+      return output(context, attention<B>(config.options(context), in.layout, {projected, 0, q},
+                                          {projected, q, kv}, {projected, q + kv, kv}, in.bias));
     in.cache->append(layer, *in.layout, {projected, q, 2 * kv});
     const Variable<B> cached(
         in.cache->layers[static_cast<std::size_t>(layer)]);  // (slots * capacity, 2 kv width)
-    return output(context, attention<B>(config.options(), in.layout, {projected, 0, q}, {cached, 0, kv},
-                                        {cached, kv, kv}, in.bias));
+    return output(context, attention<B>(config.options(context), in.layout, {projected, 0, q},
+                                        {cached, 0, kv}, {cached, kv, kv}, in.bias));
   }
 
   template <class F>
@@ -92,7 +99,7 @@ struct CrossAttention {
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x,
                                        const Variable<B>& keys_values,
                                        const std::shared_ptr<const AttentionLayout>& layout) const {
-    return output(context, attention(config.options(), layout, q(context, x), keys_values));
+    return output(context, attention(config.options(context), layout, q(context, x), keys_values));
   }
 
   template <class F>

@@ -19,6 +19,8 @@ struct AttentionOptions {
   Index kv_heads = 1;   ///< of keys and values; heads / kv_heads query heads share one
   double scale = 1;     ///< multiplies q k': 1 / sqrt(width) in most models, 1 in T5
   bool causal = false;  ///< query i of n sees keys [0, keys - n + i]
+  double dropout = 0;   ///< probability of dropping an attention weight; the others grow by 1 / (1 - dropout)
+  RandomKey key{};      ///< of dropout
 };
 
 /// Columns [first, first + width) of the rows of a variable (rows, n): how attention finds queries, keys and
@@ -50,6 +52,7 @@ void require_attention(const AttentionOptions& o, const AttentionLayout& layout,
         b->first < a->first + a->width)
       fail<ShapeError>(op, "columns [{}, {}) and [{}, {}) of one variable of shape {} overlap", a->first,
                        a->first + a->width, b->first, b->first + b->width, a->rows.shape());
+  if (!(o.dropout >= 0 && o.dropout < 1)) fail<ValueError>(op, "dropout {} is outside [0, 1)", o.dropout);
   if (o.heads < 1 || o.kv_heads < 1 || o.heads % o.kv_heads != 0)
     fail<ShapeError>(op, "{} query heads cannot share {} key/value heads", o.heads, o.kv_heads);
   if (q.width % o.heads != 0 || k.width * o.heads != q.width * o.kv_heads || v.width != k.width)
@@ -145,7 +148,9 @@ template <Backend B>
                                       .o_stride = q.width,
                                       .scale = options.scale,
                                       .causal = options.causal,
-                                      .bias_reach = bias != nullptr ? (bias->shape()[1] + 1) / 2 : 0};
+                                      .bias_reach = bias != nullptr ? (bias->shape()[1] + 1) / 2 : 0,
+                                      .dropout = options.dropout,
+                                      .key = options.key};
   const Variable<B> b = bias != nullptr ? *bias : Variable<B>{};
   const Index rows = q.rows.shape()[0];
   const bool q_covered = layout->queries.covers(rows), kv_covered = layout->keys.covers(k.rows.shape()[0]);

@@ -44,6 +44,21 @@ Index visible_keys(const AttentionShape& shape, const AttentionHead<T>& head, In
   return shape.causal ? std::max<Index>(0, head.keys - head.queries + i + 1) : head.keys;
 }
 
+/// Drops weights of query row `row_index` (a row of the packed queries) of head `h`, in place.
+template <Real T>
+void drop_weights(const AttentionShape& shape, Index row_index, Index h, Index count, T* weights) {
+  if (shape.dropout == 0) return;
+  const T keep = static_cast<T>(1 / (1 - shape.dropout));
+  const RandomKey key = shape.key.fork(static_cast<std::uint64_t>(row_index * shape.heads + h));
+  for (Index j = 0; j < count; j += 4) {
+    const auto words = key.block(static_cast<std::uint64_t>(j / 4));
+    for (Index i = j; i < std::min(count, j + 4); ++i) {
+      const double u = RandomKey::to_uniform<double>(words[static_cast<std::size_t>(i - j)]);
+      weights[i] *= u < shape.dropout ? T(0) : keep;
+    }
+  }
+}
+
 /// Scratch of `count` elements for each thread of a loop, from the pool.
 template <Real T>
 class ThreadScratch {
@@ -122,7 +137,7 @@ void attention(CpuDevice device, const AttentionShape& shape, const Segments& qu
                    const Index row0 = queries.begin[static_cast<std::size_t>(b)];
                    T* out = o + row0 * shape.o_stride + h * shape.width;
                    T* lse_out = lse + row0 * shape.heads + h;
-                   if (head.queries == 1 && !(shape.causal && head.keys == 0)) {
+                   if (head.queries == 1 && shape.dropout == 0 && !(shape.causal && head.keys == 0)) {
                      cpu::attend_one(shape, head, bias_row, scores, out, lse_out);
                      continue;
                    }
@@ -138,6 +153,7 @@ void attention(CpuDevice device, const AttentionShape& shape, const Segments& qu
                        cpu::for_packs<T>(seen, [&](Index j, Index c) {
                          cpu::store(exp(cpu::load(row + j, c) - shift), row + j, c);
                        });
+                       cpu::drop_weights(shape, row0 + first + i, h, seen, row);
                        std::fill(row + seen, row + std::max(seen, columns), T(0));
                        lse_out[(first + i) * shape.heads] = l;
                      }
@@ -156,8 +172,7 @@ struct AttentionGradients {
 };
 
 /// Gradients of `attention` from those of its output, `d_o` (same layout as o). The key segments of different
-/// sequences must be disjoint here. With a bias every query head has a key/value head of its own (heads =
-/// kv_heads), or `bias` of the result is nullptr.
+/// sequences must be disjoint here.
 template <Real T>
 void attention_backward(CpuDevice device, const AttentionShape& shape, const Segments& queries,
                         const Segments& keys, const T* q, const T* k, const T* v, const T* bias, const T* lse,
@@ -196,6 +211,7 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
           const Index seen = cpu::visible_keys(shape, head, first + i);
           T *row = p + i * ld, *d_row = d_p + i * ld;
           const P shift(seen == 0 ? T(0) : lse_in[(first + i) * shape.heads]);
+          cpu::drop_weights(shape, query_row + first + i, h, seen, d_row);
           const P dot(static_cast<T>(cpu::row_sum<T>(seen, [&](Index j, Index c) {
             const P probability = exp(cpu::load(row + j, c) - shift);
             cpu::store(probability, row + j, c);
@@ -204,6 +220,7 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
           cpu::for_packs<T>(seen, [&](Index j, Index c) {
             cpu::store(cpu::load(row + j, c) * (cpu::load(d_row + j, c) - dot), d_row + j, c);
           });
+          cpu::drop_weights(shape, query_row + first + i, h, seen, row);
           std::fill(row + seen, row + std::max(seen, columns), T(0));
           std::fill(d_row + seen, d_row + std::max(seen, columns), T(0));
           if (d_bias != nullptr) {

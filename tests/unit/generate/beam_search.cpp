@@ -88,6 +88,52 @@ void check_same(const std::vector<Hypothesis>& given, const std::vector<Hypothes
   }
 }
 
+/// A language model of four tokens in which each token has a distribution of the next one, and no layers.
+class Markov {
+ public:
+  using Backend = D;
+  explicit Markov(const std::vector<naive::Row>& next) : logits_("next", {4, 4}) {
+    for (std::size_t token = 0; token < 4; ++token)
+      for (std::size_t v = 0; v < 4; ++v)  // ten times as much overflows to -inf for probability 0
+        logits_.value.data()[v * 4 + token] = next[token][v] > 0 ? std::log(next[token][v]) / 10 : -1e308;
+  }
+  [[nodiscard]] Index vocabulary() const { return 4; }
+  [[nodiscard]] Head<D> head() const { return {.weight = &logits_}; }
+  [[nodiscard]] Variable<D> hidden(Context<D>&, const Sequences& prompts, const Sequences& responses) const {
+    Ids before;
+    for (int i = 0; i < prompts.size(); ++i) {
+      before.push_back(prompts[i].back());
+      before.insert(before.end(), responses[i].begin(), responses[i].end() - 1);
+    }
+    return Variable<D>(one_hot(before));
+  }
+  [[nodiscard]] DecodeState<D> start(const Sequences& prompts, Index room) const {
+    DecodeState<D> state;
+    state.cache = nn::KvCache<D>(0, prompts.size(), room, 1);
+    Ids last;
+    for (int i = 0; i < prompts.size(); ++i) last.push_back(prompts[i].back());
+    state.hidden = one_hot(last);
+    return state;
+  }
+  void advance(DecodeState<D>& state, std::span<const std::int32_t> tokens) const {
+    state.hidden = one_hot(tokens);
+  }
+  template <class F>
+  void each_parameter(F&& f) {
+    f(logits_);
+  }
+
+ private:
+  Parameter<D> logits_;
+
+  static TensorOf<D> one_hot(std::span<const std::int32_t> tokens) {
+    auto rows = TensorOf<D>::zeros({std::ssize(tokens), 4});
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      rows.data()[4 * i + static_cast<std::size_t>(tokens[i])] = 10;
+    return rows;
+  }
+};
+
 const std::vector<Ids> prompts{{3, 4, 5}, {9}, {2, 2}, {7, 1, 8, 6}};
 
 auto small_decoder() {
@@ -124,6 +170,26 @@ TEST_CASE("stopping early loses nothing, cached and batched prompts change nothi
   };
   check(tiny_decoder<D>(12));
   check(tiny_t5<D>(13));
+}
+
+TEST_CASE("a penalty that falls with the length does not end the search too early") {
+  // 1 ends. After two steps [1] and [0, 1] are found, and the beam [0, 0] would score -4.3 at the longest
+  // length; ended at once it is better than [1].
+  const Markov model({{0.5, 0.5, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 0}, {0.9, 0.06, 0.04, 0}});
+  const BeamOptions options{.beams = 2, .max_tokens = 9, .end_token = 1};
+  const auto given = beam_search(model, sequences({{3}}), options, GnmtPenalty{-2})[0];
+  check_same(given, naive_beam_search(model, {3}, options, GnmtPenalty{-2}));
+  CHECK(given[0].tokens == Ids{0, 1});
+  CHECK(given[1].tokens == Ids{0, 0, 1});
+}
+
+TEST_CASE("responses of probability 0 are no hypotheses") {
+  const Markov model({{0, 1, 0, 0}, {0, 1, 0, 0}, {0, 1, 0, 0}, {0.5, 0, 0.5, 0}});
+  const auto found = beam_search(model, sequences({{3}}), {.beams = 4, .max_tokens = 5, .end_token = 1})[0];
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].tokens == Ids{0, 1});
+  CHECK(found[1].tokens == Ids{2, 1});
+  CHECK(found[0].log_probability == Approx(std::log(0.5)));
 }
 
 TEST_CASE("one beam without a length penalty is greedy decoding") {

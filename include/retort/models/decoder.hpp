@@ -20,7 +20,7 @@ struct DecoderConfig {
   Index layers = 12;
   Index heads = 12;
   Index hidden = 3072;  ///< of the feed-forward
-  double dropout = 0;   ///< of embeddings, attention output and feed-forward output
+  double dropout = 0;   ///< of embeddings, attention weights and layer outputs
   double norm_epsilon = 1e-5;
   double init_deviation = 0.02;  ///< of fresh weights
 

@@ -23,7 +23,7 @@ struct EncoderDecoderConfig {
   Index hidden = 2048;       ///< of the feed-forward
   Index buckets = 32;        ///< of relative positions
   Index max_distance = 128;  ///< from here on distances share a bucket
-  double dropout = 0;        ///< everywhere that T5 has it but inside attention
+  double dropout = 0;        ///< of embeddings, attention weights, layer outputs and hidden layers
   double norm_epsilon = 1e-6;
   std::int32_t start_token = 0;  ///< the decoder's first input
 

@@ -11,7 +11,8 @@
 
 namespace retort {
 
-/// A divergence is a policy with `term(log_p, log_q)` and `pull(log_p, log_q)`, see divergences.hpp.
+/// A divergence is a policy with `term(log_p, log_q)` and `pull(log_p, log_q)`, see divergences.hpp. A user's
+/// own is as good as a shipped one.
 template <class D>
 concept Divergence = requires(const D d, double log_p, double log_q) {
   { d.term(log_p, log_q) } -> std::convertible_to<double>;

@@ -71,7 +71,7 @@ struct ReverseKl {
 /// so its gradients are small near the ends; `NormalisedJsd` is not.
 struct Jsd {
   static constexpr const char* name = "jsd";
-  double beta = 0.5;
+  double beta = 0.5;  ///< the teacher's share, in (0, 1)
 
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {
@@ -99,7 +99,7 @@ struct Jsd {
 /// JSD(beta) / (beta (1 - beta)): continuous to ForwardKl at beta -> 0 and to ReverseKl at beta -> 1.
 struct NormalisedJsd {
   static constexpr const char* name = "normalised_jsd";
-  double beta = 0.5;
+  double beta = 0.5;  ///< the teacher's share, in (0, 1)
 
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {
@@ -137,7 +137,7 @@ struct TotalVariation {
 /// KL(p || alpha p + (1 - alpha) q) (DistiLLM, section 3.1): ForwardKl that stays finite where q vanishes.
 struct SkewForwardKl {
   static constexpr const char* name = "skew_forward_kl";
-  double alpha = 0.1;
+  double alpha = 0.1;  ///< the teacher's share of the mixture, in [0, 1); 0: ForwardKl
 
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {
@@ -163,7 +163,7 @@ struct SkewForwardKl {
 /// KL(q || (1 - alpha) p + alpha q) (DistiLLM, section 3.1): ReverseKl that stays finite where p vanishes.
 struct SkewReverseKl {
   static constexpr const char* name = "skew_reverse_kl";
-  double alpha = 0.1;
+  double alpha = 0.1;  ///< the student's share of the mixture, in [0, 1); 0: ReverseKl
 
   template <class N>
   RETORT_HD N term(N log_p, N log_q) const {

@@ -19,11 +19,11 @@ struct Gkd {
   static_assert(Sampler<S>, "Gkd: a sampler needs filter(logits, n, scratch), which changes a row in place");
 
   static constexpr const char* name = "gkd";
-  O divergence{};
-  Outputs outputs{};
-  S sampler{};             ///< of the student's (and the teacher's) samples; the paper: temperature 1
-  Index max_tokens = 128;  ///< longest sampled response
-  std::int32_t end_token = 1;
+  O divergence{};              ///< what is minimised: a divergence, CrossEntropy or AnyObjective
+  Outputs outputs{};           ///< whose responses
+  S sampler{};                 ///< of the student's (and the teacher's) samples; the paper: temperature 1
+  Index max_tokens = 128;      ///< longest sampled response
+  std::int32_t end_token = 1;  ///< ends a response and is part of it
   ObjectiveOptions options{};
 
   template <class F>

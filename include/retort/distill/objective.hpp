@@ -21,8 +21,9 @@ enum class Reduction {
 /// changes nothing.
 struct Normaliser {
   Index sequences = 0;
-  Index tokens = 0;
+  Index tokens = 0;  ///< of responses
 
+  /// Of a step whose responses are all here.
   [[nodiscard]] static Normaliser of(const Sequences& responses) {
     return {responses.size(), responses.total()};
   }
@@ -57,9 +58,11 @@ struct CrossEntropy {
 using AnyObjective = std::variant<CrossEntropy, ForwardKl, ReverseKl, Jsd, NormalisedJsd, TotalVariation,
                                   SkewForwardKl, SkewReverseKl, SymmetricKl>;
 
+/// What a recipe can minimise.
 template <class O>
 concept Objective = Divergence<O> || std::same_as<O, CrossEntropy> || std::same_as<O, AnyObjective>;
 
+/// A divergence chosen at run time as an objective chosen at run time.
 [[nodiscard]] inline AnyObjective as_objective(const AnyDivergence& divergence) {
   return std::visit([](const auto& d) { return AnyObjective(d); }, divergence);
 }

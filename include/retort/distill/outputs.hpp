@@ -15,6 +15,7 @@ namespace retort {
 /// Who wrote the responses that a step trains on.
 enum class Source { data, student, teacher };
 
+/// As logs show it.
 [[nodiscard]] inline const char* source_name(Source s) {
   return s == Source::data ? "data" : s == Source::student ? "student" : "teacher";
 }
@@ -53,7 +54,7 @@ struct FromTeacher {
 /// with 1/2).
 struct Mixed {
   static constexpr const char* name = "mixed";
-  double lambda = 0.5;
+  double lambda = 0.5;  ///< the student's share of the steps, in [0, 1]
 
   [[nodiscard]] Source choose(double u) const {
     return lambda > 0 && u <= lambda ? Source::student : Source::data;
@@ -71,7 +72,7 @@ struct Mixed {
 /// each).
 struct StudentOrTeacher {
   static constexpr const char* name = "student_or_teacher";
-  double student = 0.5;
+  double student = 0.5;  ///< the student's share of the steps, in [0, 1]
 
   [[nodiscard]] Source choose(double u) const {
     return student > 0 && u <= student ? Source::student : Source::teacher;

@@ -1,0 +1,116 @@
+// Names, parameters and ranges of the policies of distillation.
+#include "catch.hpp"
+#include "numbers.hpp"
+#include "retort/distill/gkd.hpp"
+
+using namespace retort;
+using retort::test::message_of;
+
+namespace {
+
+std::string refusal(const std::string& text) {
+  return message_of<ValueError>([&] { (void)parse_divergence(text); });
+}
+
+}  // namespace
+
+TEST_CASE("a divergence is read from its name, with or without its parameter, and described alike") {
+  CHECK(std::holds_alternative<ForwardKl>(parse_divergence("forward_kl")));
+  CHECK(std::holds_alternative<SymmetricKl>(parse_divergence("symmetric_kl")));
+  CHECK(std::get<Jsd>(parse_divergence("jsd")).beta == 0.5);
+  CHECK(std::get<Jsd>(parse_divergence("jsd(0.1)")).beta == 0.1);
+  CHECK(std::get<SkewReverseKl>(parse_divergence("skew_reverse_kl(0.25)")).alpha == 0.25);
+  for (const std::string text :
+       {"forward_kl", "reverse_kl", "jsd(0.1)", "normalised_jsd(0.9)", "total_variation",
+        "skew_forward_kl(0.1)", "skew_reverse_kl(0)", "symmetric_kl"})
+    CHECK(describe(parse_divergence(text)) == text);
+}
+
+TEST_CASE("an unknown divergence is refused with the list of names") {
+  const std::string names =
+      "expected one of forward_kl, reverse_kl, jsd, normalised_jsd, total_variation, skew_forward_kl, "
+      "skew_reverse_kl, symmetric_kl";
+  for (const std::string text : {"kl", "", "JSD", "jsd0.5", " jsd", "cross_entropy", "(0.5)"})
+    CHECK(refusal(text) == "[divergence] '" + text + "' is unknown, " + names);
+}
+
+TEST_CASE("a parameter that is no number, or that a divergence does not have, is refused") {
+  for (const std::string text :
+       {"jsd(", "jsd()", "jsd(0.5", "jsd(x)", "jsd(0.5))", "jsd(0.5) ", "jsd(0.5,1)", "jsd(1e999)"})
+    CHECK(refusal(text) == "[divergence] '" + text + "' is not of the form jsd(NUMBER)");
+  CHECK(refusal("forward_kl(0.5)") ==
+        "[divergence] forward_kl takes no parameter, 'forward_kl(0.5)' was given");
+}
+
+TEST_CASE(
+    "parameters outside their range are refused; the ends of JSD name the KL divergences they tend to") {
+  CHECK(refusal("jsd(0)") == "[jsd] beta = 0 is not a Jensen-Shannon divergence: use ForwardKl (forward_kl)");
+  CHECK(refusal("jsd(1)") == "[jsd] beta = 1 is not a Jensen-Shannon divergence: use ReverseKl (reverse_kl)");
+  CHECK(refusal("normalised_jsd(1)").find("ReverseKl") != std::string::npos);
+  for (const std::string text : {"jsd(-0.1)", "jsd(1.5)", "jsd(nan)", "normalised_jsd(2)"})
+    CHECK(refusal(text).find("beta must lie between 0 and 1") != std::string::npos);
+  for (const std::string text : {"skew_forward_kl(1)", "skew_reverse_kl(-0.1)", "skew_forward_kl(nan)"})
+    CHECK(refusal(text).find("alpha must lie in [0, 1)") != std::string::npos);
+  CHECK_NOTHROW(require_valid(SkewForwardKl{.alpha = 0}));
+}
+
+TEST_CASE("Mixed picks the student's outputs with probability lambda; 0 and 1 are never and always") {
+  for (const double lambda : {0.0, 0.25, 0.5, 1.0}) {
+    int student = 0;
+    const RandomKey key{1, 2};
+    for (std::uint64_t i = 0; i < 40'000; ++i) {
+      const Source s = Mixed{lambda}.choose(key.uniform(i));
+      REQUIRE(s != Source::teacher);
+      student += s == Source::student;
+    }
+    CHECK(std::abs(student / 40'000.0 - lambda) <= 4 * std::sqrt(lambda * (1 - lambda) / 40'000));
+  }
+  CHECK(Mixed{0}.choose(1e-300) == Source::data);
+  CHECK(Mixed{1}.choose(1 - 1e-16) == Source::student);
+  CHECK(Mixed{0.5}.choose(0.5) == Source::student);  // u <= lambda
+}
+
+TEST_CASE("f-distill's outputs are the student's and the teacher's, the others' always one model's") {
+  CHECK(StudentOrTeacher{0.3}.choose(0.2) == Source::student);
+  CHECK(StudentOrTeacher{0.3}.choose(0.4) == Source::teacher);
+  CHECK(StudentOrTeacher{0}.choose(1e-300) == Source::teacher);
+  for (const double u : {1e-9, 0.5, 1 - 1e-9}) {
+    CHECK(FromData{}.choose(u) == Source::data);
+    CHECK(FromStudent{}.choose(u) == Source::student);
+    CHECK(FromTeacher{}.choose(u) == Source::teacher);
+    CHECK(AnyOutputs{Mixed{0.6}}.choose(u) == Mixed{0.6}.choose(u));
+  }
+}
+
+TEST_CASE("shares outside [0, 1] are refused, also where the policy is chosen at run time") {
+  for (const double bad : {-0.1, 1.1, std::nan("")}) {
+    CHECK(message_of<ValueError>([&] { require_valid(Mixed{bad}); }) == "[mixed] lambda must lie in [0, 1]");
+    CHECK_THROWS_AS(require_valid(StudentOrTeacher{bad}), ValueError);
+    CHECK(message_of<ValueError>([&] {
+            require_valid(AnyOutputs{Mixed{bad}});
+          }).find("lambda must lie in [0, 1]") != std::string::npos);
+  }
+  CHECK_NOTHROW(require_valid(AnyOutputs{FromData{}}));
+}
+
+TEST_CASE("the named recipes are the table of the GKD paper") {
+  const auto is = [](const auto& recipe, auto objective, auto outputs) {
+    return std::same_as<std::remove_const_t<decltype(recipe.divergence)>, decltype(objective)> &&
+           std::same_as<std::remove_const_t<decltype(recipe.outputs)>, decltype(outputs)> &&
+           recipe.sampler.value == 1;
+  };
+  CHECK(is(recipes::sft(), CrossEntropy{}, FromData{}));
+  CHECK(is(recipes::seq_kd(), CrossEntropy{}, FromTeacher{}));
+  CHECK(is(recipes::supervised_kd(), ForwardKl{}, FromData{}));
+  CHECK(is(recipes::imit_kd(), ForwardKl{}, Mixed{}));
+  CHECK(recipes::imit_kd().outputs.lambda == 0.5);
+  CHECK(is(recipes::f_distill(), TotalVariation{}, StudentOrTeacher{}));
+  CHECK(recipes::f_distill().outputs.student == 0.5);
+  CHECK(is(recipes::on_policy_kd(), ForwardKl{}, FromStudent{}));
+  CHECK(is(recipes::gkd(Jsd{.beta = 0.1}, 0.7), Jsd{}, Mixed{}));
+  CHECK(recipes::gkd(Jsd{.beta = 0.1}, 0.7).divergence.beta == 0.1);
+  CHECK(recipes::gkd(Jsd{.beta = 0.1}, 0.7).outputs.lambda == 0.7);
+  CHECK(recipes::sft().options.reduction == Reduction::per_sequence);
+  CHECK(recipes::sft().options.temperature == 1);
+  CHECK_FALSE(recipes::sft().options.times_temperature_squared);
+}

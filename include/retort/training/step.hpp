@@ -11,7 +11,7 @@ namespace retort {
 /// The parts of a training step that are not the recipe's.
 struct StepOptions {
   double clip_norm = 1.0;  ///< largest global norm of the gradient; infinity: no clipping
-  int micro_batch = 0;     ///< examples in memory at once; 0: the whole batch. Changes nothing but memory
+  int micro_batch = 0;  ///< examples in memory at once; 0: the whole batch. Changes memory, and dropout masks
   double rate_factor = 1;  ///< the schedule's factor
 };
 
@@ -26,18 +26,35 @@ struct StepReport {
 
 namespace detail {
 
-/// Runs a micro-batch again with every value checked: throws NumericError that names the first bad op.
+/// Runs the loss of `batch` again with every value checked: throws NumericError that names the first op with
+/// one that is not finite, in the student or in the loss, or the teacher.
 template <class Recipe, class Student, class Teacher>
-[[noreturn]] void explain_not_finite(const Recipe& recipe, const Student& student, const Teacher* teacher,
-                                     const Batch& micro, const Normaliser& total, RandomKey key) {
+void find_not_finite(const Recipe& recipe, const Student& student, const Teacher* teacher, const Batch& batch,
+                     const Normaliser& total, RandomKey key) {
   using B = typename Student::Backend;
+  if (teacher != nullptr) {
+    Context<B> silent;
+    const auto hidden = teacher->hidden(silent, batch.prompts, batch.responses).value();
+    if (!kernels::all_finite(typename B::Device{}, hidden.data(), hidden.size()))
+      fail<NumericError>("training_step", "the teacher's hidden states are not finite");
+  }
   Tape<B> tape;
   tape.check_finite = true;
   Context<B> context{.tape = &tape, .training = true, .key = key};
-  const auto loss =
-      objective_loss(recipe.divergence, context, student, teacher, micro, total, recipe.options);
-  tape.backward(loss.value);
-  fail<NumericError>("training_step", "the loss or its gradient is not finite");
+  (void)objective_loss(recipe.divergence, context, student, teacher, batch, total, recipe.options);
+}
+
+/// The recipe's responses. When logits that are not finite end the sampling, the op that made them is found
+/// with the data's responses.
+template <class Recipe, class Student, class Teacher>
+[[nodiscard]] Batch responses_of(const Recipe& recipe, const Student& student, const Teacher* teacher,
+                                 const Batch& batch, RandomKey key, Source* source) {
+  try {
+    return recipe.responses(key, student, teacher, batch, source);
+  } catch (const NumericError&) {
+    find_not_finite(recipe, student, teacher, batch, Normaliser::of(batch.responses), key);
+    throw;
+  }
 }
 
 }  // namespace detail
@@ -53,7 +70,7 @@ StepReport training_step(const Recipe& recipe, const Student& student, const Tea
   StepReport report;
 
   // 1. Outputs: the data's, or sampled from the student (or the teacher). No gradient flows through sampling.
-  const Batch on = recipe.responses(key, student, teacher, batch, &report.source);
+  const Batch on = detail::responses_of(recipe, student, teacher, batch, key, &report.source);
   const Normaliser total = Normaliser::of(on.responses);
   report.tokens = total.tokens;
 
@@ -69,11 +86,14 @@ StepReport training_step(const Recipe& recipe, const Student& student, const Tea
     const auto loss =
         objective_loss(recipe.divergence, context, student, teacher, micro, total, recipe.options);
     const double value = static_cast<double>(loss.value.item());
-    if (!std::isfinite(value)) detail::explain_not_finite(recipe, student, teacher, micro, total, micro_key);
+    if (!std::isfinite(value)) {
+      detail::find_not_finite(recipe, student, teacher, micro, total, micro_key);
+      fail<NumericError>("training_step", "the loss is {}", value);
+    }
     report.loss += value;
     if (loss.tokens > 0)
       report.mean += loss.mean * static_cast<double>(loss.tokens) / static_cast<double>(total.tokens);
-    if (loss.value.requires_grad()) tape.backward(loss.value);
+    tape.backward(loss.value);
     tape.clear();
   }
 

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <sys/mman.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include <array>
 #include <bit>
@@ -52,7 +55,7 @@ class Pool<CpuDevice> {
       found->second.pop_back();
       if (found->second.empty()) free_.erase(found);
       statistics_.cached -= capacity;
-      return count(block, capacity);
+      return hand_out(block, bytes, capacity);
     }
     // Much more than was ever in use at a time: the cache holds sizes that nobody asks for any more.
     if (statistics_.cached + statistics_.in_use + wanted > most_in_use_ / 4 * 5 + (std::size_t{64} << 20))
@@ -67,11 +70,12 @@ class Pool<CpuDevice> {
     if (block == nullptr)
       fail<DeviceError>("allocate", "{} bytes are not to be had on the cpu: {} in use, {} cached", wanted,
                         statistics_.in_use, statistics_.cached);
-    return count(block, capacity);
+    return hand_out(block, bytes, capacity);
   }
 
   void release(void* block, std::size_t capacity) noexcept {
     const std::lock_guard lock(mutex_);
+    forbid(block, capacity);
     statistics_.in_use -= capacity;
     statistics_.cached += capacity;
     free_[capacity].push_back(block);
@@ -120,16 +124,33 @@ class Pool<CpuDevice> {
     return block;
   }
 
-  void* count(void* block, std::size_t capacity) {
+  void* hand_out(void* block, std::size_t bytes, std::size_t capacity) {
+    forbid(block, capacity);
+    permit(block, bytes);
     statistics_.in_use += capacity;
     statistics_.peak_in_use = std::max(statistics_.peak_in_use, statistics_.in_use);
     most_in_use_ = std::max(most_in_use_, statistics_.in_use);
     return block;
   }
 
+  // The address sanitizer then sees what goes wrong inside a block: use after release, use beyond the end.
+  static void forbid([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) noexcept {
+#if defined(__SANITIZE_ADDRESS__)
+    ASAN_POISON_MEMORY_REGION(block, bytes);
+#endif
+  }
+  static void permit([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) noexcept {
+#if defined(__SANITIZE_ADDRESS__)
+    ASAN_UNPOISON_MEMORY_REGION(block, bytes);
+#endif
+  }
+
   void trim_locked() {
     for (auto& [capacity, blocks] : free_)
-      for (void* block : blocks) std::free(block);
+      for (void* block : blocks) {
+        permit(block, capacity);
+        std::free(block);
+      }
     free_.clear();
     statistics_.cached = 0;
   }

@@ -179,9 +179,9 @@ TEMPLATE_TEST_CASE("scatter_add_rows adds rows of one index in their order, on a
     kernels::scatter_add_rows(CpuDevice{}, rows, n, x.data(), index.data(), T(0.3), y.data());
     return y;
   }));
-  // big + small - big is 0 in this order, small in another
+  // small + big - big is 0 in this order, small in the reverse one
   const T big = T(1) / std::numeric_limits<T>::epsilon() * T(4);
-  const std::vector<T> column{big, T(1), -big};
+  const std::vector<T> column{T(1), big, -big};
   const std::vector<std::int32_t> same{0, 0, 0};
   T sum = 0;
   kernels::scatter_add_rows(CpuDevice{}, 3, 1, column.data(), same.data(), T(1), &sum);

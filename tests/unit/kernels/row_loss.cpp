@@ -119,7 +119,7 @@ TEMPLATE_TEST_CASE("row_loss equals equation (1) for all vocabularies, weights a
                                            static_cast<double>(weight[row]), temperature);
             CHECK(loss[row] == Approx(want.loss).margin(test::rounding<T>(16)));
             const std::vector<T> gradient(student.begin() + r * v, student.begin() + (r + 1) * v);
-            CHECK(test::difference(gradient, want.gradient) <= 6 * test::rounding<T>(64));
+            CHECK(test::difference(gradient, want.gradient) <= 20 * test::rounding<T>(64));
           }
         }
   };

@@ -166,6 +166,32 @@ TEST_CASE("self_attention is attention over the columns of one variable") {
         values(attention(options, layout, V(q), V(kv)).value()));
 }
 
+TEST_CASE("rows outside every sequence are 0 and take no gradient, whatever the memory held") {
+  auto layout = std::make_shared<AttentionLayout>();
+  layout->queries.add(1, 2);
+  layout->keys.add(3, 2);
+  const auto q = normal_tensor({4, 4}, 1), kv = normal_tensor({6, 8}, 2);
+  for (int round = 0; round < 3; ++round) {
+    poison_pool();
+    Tape<Double> tape;
+    const V vq = tape.leaf(q), vkv = tape.leaf(kv);
+    const V o = attention({.heads = 2, .kv_heads = 2}, layout, vq, vkv);
+    poison_pool();
+    tape.backward(o, normal_tensor({4, 4}, 3));
+    const auto zero_outside = [](const std::vector<double>& x, Index width, Index first, Index last) {
+      for (Index i = 0; i < static_cast<Index>(x.size()); ++i) {
+        const bool inside = i / width >= first && i / width < last;
+        if (inside ? !std::isfinite(x[static_cast<std::size_t>(i)]) : x[static_cast<std::size_t>(i)] != 0)
+          return false;
+      }
+      return true;
+    };
+    CHECK(zero_outside(values(o.value()), 4, 1, 3));
+    CHECK(zero_outside(values(tape.gradient(vq)), 4, 1, 3));
+    CHECK(zero_outside(values(tape.gradient(vkv)), 8, 3, 5));
+  }
+}
+
 TEST_CASE("a query attends to no key after it when causal, and to no other sequence") {
   const AttentionOptions options{.heads = 1, .kv_heads = 1, .scale = 1, .causal = true};
   const auto layout = layout_of({4, 3}, {4, 3});

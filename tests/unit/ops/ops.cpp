@@ -135,6 +135,17 @@ TEST_CASE("a NaN logit is a NaN loss, also through an ignored neighbour") {
   CHECK(std::isfinite(cross_entropy(V(logits), index_tensor({1, -100})).item()));
 }
 
+TEST_CASE("a parameter's gradient from scattered rows begins at 0, whatever its memory held") {
+  auto table = normal_parameter("table", {4, 2}, 1);
+  table.grad = TensorOf<Double>::full({4, 2}, std::numeric_limits<double>::quiet_NaN());
+  const auto ids = index_tensor({2, 0, 2});
+  Tape<Double> tape;
+  tape.backward(sum(embedding(tape.leaf(table), ids)));
+  CHECK(values(table.grad) == std::vector<double>{1, 1, 0, 0, 2, 2, 0, 0});
+  tape.backward(sum(embedding(tape.leaf(table), ids)));
+  CHECK(values(table.grad) == std::vector<double>{2, 2, 0, 0, 4, 4, 0, 0});
+}
+
 TEST_CASE("dropout acts in training alone, has the expected mean and repeats with the context's key") {
   const V x(TensorOf<Double>::full({10'000}, 2));
   C context;

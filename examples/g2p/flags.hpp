@@ -141,6 +141,10 @@ inline void add_flags(CLI::App& app, Settings& s) {
       ->capture_default_str()
       ->group("Evaluation")
       ->check(CLI::NonNegativeNumber);
+
+  // Of a value given twice the last one counts, so that scripts can pass defaults.
+  for (CLI::Option* option : app.get_options())
+    if (option->get_items_expected_max() == 1) option->take_last();
 }
 
 }  // namespace g2p

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "retort/core/shape.hpp"
 #include "retort/io/atomic_file.hpp"
@@ -92,6 +93,21 @@ class RunFolder {
     if (in.bad()) fail_with(metrics_path(), EIO);
     in.close();
     write_file(metrics_path(), kept);
+  }
+
+  /// The metrics so far, one object a line, in order. Throws FileError with the number of a line that cannot
+  /// be read.
+  [[nodiscard]] std::vector<nlohmann::json> metrics() const {
+    std::vector<nlohmann::json> lines;
+    std::ifstream in(metrics_path(), std::ios::binary);
+    std::string line;
+    while (std::getline(in, line)) {
+      lines.push_back(nlohmann::json::parse(line, nullptr, false));
+      if (!lines.back().is_object())
+        fail<FileError>("run folder", "'{}', line {}: not a JSON object", metrics_path().string(),
+                        lines.size());
+    }
+    return lines;
   }
 
   /// Appends a line to metrics.jsonl. `values` needs a whole number called "step" (ValueError), not less than

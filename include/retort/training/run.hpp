@@ -67,18 +67,27 @@ RunResult run_training(RunFolder& folder, const Recipe& recipe, Student& student
   if (folder.has_checkpoint()) {
     const auto state = load_checkpoint(folder.checkpoint_path(), list, optimizer, all);
     result.steps = state.at("step").template get<Index>();
-    result.seconds = state.at("seconds").template get<double>();
-    result.evaluations = state.at("evaluations");
   } else {
     folder.write_config(all, options.seed);
   }
   folder.keep_metrics(result.steps > 0 ? result.steps : -1);
+  // Times are kept in the metrics alone, so that the checkpoints of an interrupted run equal those of one
+  // that was not.
+  const auto note_evaluation = [&](const nlohmann::json& metrics) {
+    if (!metrics.contains("evaluation")) return;
+    nlohmann::json evaluation = metrics["evaluation"];
+    evaluation["step"] = metrics["step"];
+    evaluation["seconds"] = metrics["seconds"];
+    result.evaluations.push_back(std::move(evaluation));
+  };
+  for (const auto& metrics : folder.metrics()) {
+    result.seconds = metrics.value("seconds", result.seconds);
+    note_evaluation(metrics);
+  }
 
   const auto save = [&] {
     folder.sync_metrics();
-    save_checkpoint(
-        folder.checkpoint_path(), list, optimizer, all,
-        {{"step", result.steps}, {"seconds", result.seconds}, {"evaluations", result.evaluations}});
+    save_checkpoint(folder.checkpoint_path(), list, optimizer, all, {{"step", result.steps}});
   };
   const auto every = [&](Index period) { return period > 0 && result.steps % period == 0; };
 
@@ -109,13 +118,9 @@ RunResult run_training(RunFolder& folder, const Recipe& recipe, Student& student
                            {"tokens", report.tokens},  {"source", source_name(report.source)},
                            {"seconds", result.seconds}};
     progress.advance(1, fmt::format("loss {:.4f}", report.mean));
-    if (evaluate && (every(options.evaluate_every) || result.steps == options.steps)) {
-      nlohmann::json evaluation = evaluate();
-      metrics["evaluation"] = evaluation;
-      evaluation["step"] = result.steps;
-      evaluation["seconds"] = result.seconds;
-      result.evaluations.push_back(std::move(evaluation));
-    }
+    if (evaluate && (every(options.evaluate_every) || result.steps == options.steps))
+      metrics["evaluation"] = evaluate();
+    note_evaluation(metrics);
     folder.append_metrics(metrics);
     if (every(options.checkpoint_every) || result.steps == options.steps) save();
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "retort/core/policy.hpp"
 #include "retort/distill/objective.hpp"
 #include "retort/distill/outputs.hpp"
 #include "retort/generate/generate.hpp"

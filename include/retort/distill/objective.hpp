@@ -77,6 +77,7 @@ struct Loss {
 
 /// How an objective is computed.
 struct ObjectiveOptions {
+  static constexpr const char* name = "loss";
   Reduction reduction = Reduction::per_sequence;
   double temperature = 1;                  ///< of a divergence: divides both models' logits
   bool times_temperature_squared = false;  ///< multiply the loss by temperature^2 (Hinton et al. 2015)

@@ -93,6 +93,17 @@ TEST_CASE("shares outside [0, 1] are refused, also where the policy is chosen at
   CHECK_NOTHROW(require_valid(AnyOutputs{FromData{}}));
 }
 
+TEST_CASE("a recipe prints itself with every value that decides its course") {
+  CHECK(summary(recipes::imit_kd()) ==
+        "gkd(objective forward_kl, outputs mixed(lambda 0.5), sampler temperature(temperature 1), max_tokens "
+        "128, "
+        "end_token 1, options loss(reduction per_sequence, temperature 1, times_temperature_squared false))");
+  const Gkd<AnyObjective, AnyOutputs, Filters<TopK, TopP>> chosen{
+      .divergence = Jsd{0.1}, .outputs = StudentOrTeacher{0.25}, .sampler = Filters{TopK{40}, TopP{0.9}}};
+  CHECK(summary(chosen).find("objective jsd(beta 0.1), outputs student_or_teacher(student 0.25), sampler "
+                             "filters(top_k 40, top_p 0.9)") != std::string::npos);
+}
+
 TEST_CASE("the named recipes are the table of the GKD paper") {
   const auto is = [](const auto& recipe, auto objective, auto outputs) {
     return std::same_as<std::remove_const_t<decltype(recipe.divergence)>, decltype(objective)> &&

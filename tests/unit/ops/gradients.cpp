@@ -1,3 +1,5 @@
+#include <functional>
+
 #include "catch.hpp"
 #include "retort/autograd/checkpoint.hpp"
 #include "retort/autograd/gradient_check.hpp"
@@ -24,8 +26,7 @@ namespace {
 constexpr Index sizes[] = {1, 7, 17};
 
 /// The gradients of f with respect to all inputs are right to 1e-6.
-template <class F>
-void check(F f, std::vector<TensorOf<Double>> inputs) {
+void check(const std::function<V(C&, Vs&)>& f, std::vector<TensorOf<Double>> inputs) {
   const auto result = check_gradients(f, std::move(inputs));
   INFO(result.worst);
   CHECK(result.relative_error <= 1e-6);

@@ -24,6 +24,7 @@ struct DecoderConfig {
   double norm_epsilon = 1e-5;
   double init_deviation = 0.02;  ///< of fresh weights
 
+  /// Calls f(name, value) for every size: what a run's configuration records.
   template <class F>
   void each_field(F&& f) const {
     f("vocabulary", vocabulary), f("positions", positions), f("width", width), f("layers", layers),
@@ -79,8 +80,11 @@ class Decoder {
     initialise(key);
   }
 
+  /// The sizes it was made with.
   [[nodiscard]] const Config& config() const { return config_; }
+  /// Number of logits.
   [[nodiscard]] Index vocabulary() const { return config_.vocabulary; }
+  /// The projection from hidden states to logits; it points into this model.
   [[nodiscard]] Head<B> head() const { return {.weight = head_ ? &*head_ : &token_}; }
 
   /// See LanguageModel. Prompts must not be empty, nor longer with their response than `positions`
@@ -137,6 +141,7 @@ class Decoder {
     feed(state, {tokens.begin(), tokens.end()}, std::vector<std::int32_t>(tokens.size(), 1));
   }
 
+  /// Calls f with every parameter, in a fixed order.
   template <class F>
   void each_parameter(F&& f) {
     f(token_);

@@ -27,6 +27,7 @@ struct EncoderDecoderConfig {
   double norm_epsilon = 1e-6;
   std::int32_t start_token = 0;  ///< the decoder's first input
 
+  /// Calls f(name, value) for every size: what a run's configuration records.
   template <class F>
   void each_field(F&& f) const {
     f("vocabulary", vocabulary), f("width", width), f("encoder_layers", encoder_layers);
@@ -97,8 +98,11 @@ class EncoderDecoder {
     initialise(key);
   }
 
+  /// The sizes it was made with.
   [[nodiscard]] const Config& config() const { return config_; }
+  /// Number of logits.
   [[nodiscard]] Index vocabulary() const { return config_.vocabulary; }
+  /// The projection from hidden states to logits; it points into this model.
   [[nodiscard]] Head<B> head() const {
     if (head_) return {.weight = &*head_};
     return {.weight = &shared_, .scale = 1 / std::sqrt(static_cast<double>(config_.width))};
@@ -159,6 +163,7 @@ class EncoderDecoder {
     state.cache.advance(one);
   }
 
+  /// Calls f with every parameter, in a fixed order.
   template <class F>
   void each_parameter(F&& f) {
     f(shared_);

@@ -25,6 +25,7 @@ struct LayerNorm {
     init_constant(bias, 0);
     gain.decay = bias.decay = false;
   }
+  /// x (..., width), normalised along its last dimension.
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x) const {
     return layer_norm(x, context.use(gain), context.use(bias), epsilon);
   }
@@ -48,6 +49,7 @@ struct RmsNorm {
     init_constant(gain, 1);
     gain.decay = false;
   }
+  /// x (..., width), normalised along its last dimension.
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x) const {
     return rms_norm(x, context.use(gain), epsilon);
   }

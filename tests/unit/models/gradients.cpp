@@ -21,7 +21,7 @@ void check_model(Model model) {
   const auto hidden = [&](Context<D>& context) {
     return model.hidden(context, batch.prompts, batch.responses);
   };
-  const GradientCheck states = check_parameter_gradients<D>(hidden, list, 24);
+  const GradientCheck states = check_parameter_gradients<D>(hidden, list, 8);
   INFO(states.worst);
   CHECK(states.relative_error <= 1e-6);
 
@@ -33,7 +33,7 @@ void check_model(Model model) {
     return scale(head_cross_entropy(context, model.head(), h, targets, weights, {.chunk_rows = 3}).value,
                  1.5);
   };
-  const GradientCheck whole = check_parameter_gradients<D>(loss, list, 24);
+  const GradientCheck whole = check_parameter_gradients<D>(loss, list, 8);
   INFO(whole.worst);
   CHECK(whole.relative_error <= 1e-6);
 }

@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 install_packages $example_packages
 choose_build_key
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"  # threads that wait leave the cores to other programs
 configure_and_build examples g2p
 say "Running examples/g2p"
 exec "build/examples$RETORT_BUILD_KEY/examples/g2p/g2p" --quick --out runs/g2p-quick "$@"

@@ -37,6 +37,7 @@ done
 
 [ $install = no ] || install_packages $example_packages $test_packages
 choose_build_key
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"  # threads that wait leave the cores to other programs
 
 for preset in "${presets[@]}"; do
   configure_and_build "$preset"

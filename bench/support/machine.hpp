@@ -59,7 +59,7 @@ double peak_flops(double seconds = 0.2) {
   double best = 0;
   for (int round = 0; round < 3; ++round) {
     std::vector<double> parts(static_cast<std::size_t>(retort::thread_count()), 0);
-    retort::parallel_each(retort::thread_count(), [&](std::int64_t t) {
+    retort::parallel_each(retort::thread_count(), 1, [&](std::int64_t t) {
       parts[static_cast<std::size_t>(t)] = fma_chain<T>(seconds);
     });
     double total = 0;

@@ -119,6 +119,7 @@ template <Backend B, class F>
     };
     detail::compare_argument<B>(result, p->name, p->value, analytic, evaluate, step, at_most);
   }
+  clear_gradients(list);  // they are the check's, not the first step's
   return result;
 }
 

@@ -72,7 +72,8 @@ void clear_gradients(const ParameterList<B>& list) {
   for (const auto* p : list) p->clear_grad();
 }
 
-/// Copies the weights of one model into another of the same structure; names and shapes must agree.
+/// Copies the weights of one model into another of the same structure; names and shapes must agree
+/// (ShapeError, before anything is changed).
 template <Backend B>
 void copy_parameters(const ParameterList<B>& from, const ParameterList<B>& to) {
   if (from.size() != to.size())
@@ -81,9 +82,10 @@ void copy_parameters(const ParameterList<B>& from, const ParameterList<B>& to) {
     if (from[i]->name != to[i]->name)
       fail<ShapeError>("copy_parameters", "parameter {} given for {}", from[i]->name, to[i]->name);
     require_shape("copy_parameters", to[i]->name.c_str(), from[i]->shape(), to[i]->shape());
+  }
+  for (std::size_t i = 0; i < from.size(); ++i)
     memory::copy(typename B::Device{}, std::as_const(from[i]->value).data(), to[i]->value.data(),
                  to[i]->value.size());
-  }
 }
 
 }  // namespace retort

@@ -46,6 +46,33 @@ inline void set_thread_count([[maybe_unused]] int threads) {
 #endif
 }
 
+namespace detail {
+
+/// Keeps an exception that a thread of a parallel loop threw (it must not leave the loop), to rethrow it
+/// after the loop.
+class LoopError {
+ public:
+  template <class Body>
+  void guard(Body&& body) {
+    try {
+      body();
+    } catch (...) {
+#if defined(_OPENMP)
+#pragma omp critical(retort_parallel_error)
+#endif
+      error_ = std::current_exception();
+    }
+  }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  std::exception_ptr error_;
+};
+
+}  // namespace detail
+
 /// Calls `body(begin, end)` on contiguous pieces of [0, count), one a thread. Less than `grain` items a
 /// thread are not worth a thread. One of the exceptions of the pieces is rethrown here.
 template <class Body>
@@ -55,47 +82,30 @@ void parallel_for(std::int64_t count, std::int64_t grain, Body&& body) {
     if (count > 0) body(std::int64_t{0}, count);
     return;
   }
-  std::exception_ptr error;
+  detail::LoopError error;
 #if defined(_OPENMP)
 #pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(pieces))
 #endif
-  for (std::int64_t piece = 0; piece < pieces; ++piece) {
-    try {
-      body(count * piece / pieces, count * (piece + 1) / pieces);
-    } catch (...) {
-#if defined(_OPENMP)
-#pragma omp critical(retort_parallel_error)
-#endif
-      error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
+  for (std::int64_t piece = 0; piece < pieces; ++piece)
+    error.guard([&] { body(count * piece / pieces, count * (piece + 1) / pieces); });
+  error.rethrow();
 }
 
 /// Calls `body(i)` for every i of [0, count); threads take the next item when they are free, so that items
-/// may differ in cost.
+/// may differ in cost. Less than `grain` items a thread are not worth a thread.
 template <class Body>
-void parallel_each(std::int64_t count, Body&& body) {
-  const auto threads = std::min<std::int64_t>(thread_count(), count);
+void parallel_each(std::int64_t count, std::int64_t grain, Body&& body) {
+  const auto threads = std::min<std::int64_t>(thread_count(), count / std::max<std::int64_t>(1, grain));
   if (threads <= 1 || in_parallel()) {
     for (std::int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  std::exception_ptr error;
+  detail::LoopError error;
 #if defined(_OPENMP)
 #pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast <int>(threads))
 #endif
-  for (std::int64_t i = 0; i < count; ++i) {
-    try {
-      body(i);
-    } catch (...) {
-#if defined(_OPENMP)
-#pragma omp critical(retort_parallel_error)
-#endif
-      error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
+  for (std::int64_t i = 0; i < count; ++i) error.guard([&] { body(i); });
+  error.rethrow();
 }
 
 }  // namespace retort

@@ -33,7 +33,7 @@ TEST_CASE("parallel_each visits every item once") {
     const Threads scope(threads);
     for (const std::int64_t count : {0, 1, 2, 7, 300}) {
       std::vector<std::atomic<int>> visits(static_cast<std::size_t>(count));
-      parallel_each(count, [&](std::int64_t i) { ++visits[static_cast<std::size_t>(i)]; });
+      parallel_each(count, 1, [&](std::int64_t i) { ++visits[static_cast<std::size_t>(i)]; });
       CHECK(std::all_of(visits.begin(), visits.end(), [](const auto& v) { return v == 1; }));
     }
   }
@@ -64,13 +64,13 @@ TEST_CASE("an exception inside a parallel loop arrives outside, and the loop wor
                                    if (begin <= 60 && 60 < end) throw std::out_of_range("60");
                                  }),
                     std::out_of_range);
-    CHECK_THROWS_AS(parallel_each(100,
+    CHECK_THROWS_AS(parallel_each(100, 1,
                                   [](std::int64_t i) {
                                     if (i == 60) throw std::out_of_range("60");
                                   }),
                     std::out_of_range);
     std::atomic<int> calls = 0;
-    parallel_each(10, [&](std::int64_t) { ++calls; });
+    parallel_each(10, 1, [&](std::int64_t) { ++calls; });
     CHECK(calls == 10);
   }
 }
@@ -85,14 +85,14 @@ TEST_CASE("a loop inside a loop runs on the thread that meets it") {
   const Threads scope(4);
   std::atomic<int> sum = 0;
   std::atomic<bool> stayed = true;
-  parallel_each(8, [&](std::int64_t) {
+  parallel_each(8, 1, [&](std::int64_t) {
     const int me = thread_index();
     if (thread_count() > 1 && !in_parallel()) stayed = false;
     parallel_for(100, 1, [&](std::int64_t begin, std::int64_t end) {
       if (thread_index() != me || begin != 0 || end != 100) stayed = false;
       sum += static_cast<int>(end - begin);
     });
-    parallel_each(5, [&](std::int64_t) {
+    parallel_each(5, 1, [&](std::int64_t) {
       if (thread_index() != me) stayed = false;
       ++sum;
     });

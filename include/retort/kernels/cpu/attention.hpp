@@ -240,8 +240,13 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
     }
   };
 
+  Index scores = 0;  // of one head
+  for (std::size_t b = 0; b < queries.count(); ++b) scores += Index{queries.length[b]} * keys.length[b];
+  // Below some ten thousand multiply-adds a thread costs more than it brings.
+  const auto grain = [](Index multiply_adds) { return 16384 / (multiply_adds + 1) + 1; };
+
   if (grad.bias != nullptr) {  // the bias is shared by all sequences: a thread takes whole heads
-    parallel_each(shape.kv_heads, [&](Index kv) {
+    parallel_each(shape.kv_heads, grain(scores * group * shape.width), [&](Index kv) {
       std::vector<double> d_bias(static_cast<std::size_t>(group * bias_width));
       for (Index b = 0; b < sequences; ++b) one(b, kv, scratch.mine(), &d_bias);
       T* out = grad.bias + kv * group * bias_width;
@@ -250,7 +255,8 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
     });
     return;
   }
-  parallel_for(sequences * shape.kv_heads, 1, [&](Index begin, Index end) {
+  const Index per_item = scores * group * shape.width / std::max<Index>(1, sequences);
+  parallel_for(sequences * shape.kv_heads, grain(per_item), [&](Index begin, Index end) {
     for (Index item = begin; item < end; ++item)
       one(item / shape.kv_heads, item % shape.kv_heads, scratch.mine(), nullptr);
   });

@@ -5,15 +5,14 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-#include <array>
-#include <bit>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
+#include <iterator>
 #include <map>
 #include <mutex>
-#include <new>
-#include <vector>
+#include <set>
+#include <utility>
 
 #include "retort/core/error.hpp"
 #include "retort/tensor/device.hpp"
@@ -23,18 +22,20 @@ namespace retort {
 /// What a pool holds, in bytes.
 struct PoolStatistics {
   std::size_t in_use = 0;                ///< handed out now
-  std::size_t cached = 0;                ///< given back and kept for the next request
+  std::size_t cached = 0;                ///< given back, still in memory, kept for the next request
   std::size_t peak_in_use = 0;           ///< largest `in_use` so far
-  std::uint64_t system_allocations = 0;  ///< requests that the cache could not answer
+  std::uint64_t system_allocations = 0;  ///< requests that took memory the pool had not touched before
 };
 
-/// Caching allocator of one device: freed blocks are kept and handed out again, so that after the first few
-/// equal training steps the system allocator is not called. Sizes are rounded up to one of eight classes an
-/// octave; a request takes the smallest cached block that is less than a quarter too large. The pool holds at
-/// most a quarter and 64 MiB more than was ever in use at a time. Thread-safe.
+/// Caching allocator of one device: what is given back is kept and handed out again, so that after the first
+/// few training steps no memory comes from the system. Thread-safe.
 template <class Device>
 class Pool;
 
+/// On the CPU: best fit with splitting and merging, in large mappings of which the system gives pages as they
+/// are first touched. A block of any size is thus cut from what is free, and steps whose sizes vary need
+/// hardly more memory than their largest. Should holes ever hold more than a quarter and 64 MiB beyond what
+/// was in use at the peak, their pages go back to the system.
 template <>
 class Pool<CpuDevice> {
  public:
@@ -45,43 +46,58 @@ class Pool<CpuDevice> {
   }
 
   /// A block of at least `bytes`, aligned to 64. `capacity` receives its true size, to be handed to
-  /// `release`.
+  /// `release`. Throws DeviceError if the machine has no such block.
   void* allocate(std::size_t bytes, std::size_t& capacity) {
     const std::lock_guard lock(mutex_);
     const std::size_t wanted = round_up(bytes);
-    if (auto found = free_.lower_bound(wanted); found != free_.end() && found->first <= wanted + wanted / 4) {
-      capacity = found->first;
-      void* block = found->second.back();
-      found->second.pop_back();
-      if (found->second.empty()) free_.erase(found);
-      statistics_.cached -= capacity;
-      return hand_out(block, bytes, capacity);
+    if (wanted < bytes) refuse(bytes);
+    auto found = by_size_.lower_bound({wanted, nullptr});
+    if (found == by_size_.end()) {
+      if (!map_more(wanted)) refuse(bytes);
+      found = by_size_.lower_bound({wanted, nullptr});
     }
-    // Much more than was ever in use at a time: the cache holds sizes that nobody asks for any more.
-    if (statistics_.cached + statistics_.in_use + wanted > most_in_use_ / 4 * 5 + (std::size_t{64} << 20))
-      trim_locked();
-    ++statistics_.system_allocations;
+    char* const begin = found->second;
+    const Free block = take(begin);
+    if (block.touched < wanted) {
+      ++statistics_.system_allocations;
+      const std::size_t fresh = wanted - block.touched;
+      if (statistics_.cached + statistics_.in_use + fresh > most_in_use_ / 4 * 5 + (std::size_t{64} << 20))
+        trim_locked();
+    }
+    // The touched part of a free block is taken to be at its front, where blocks are cut from.
+    if (block.size > wanted)
+      put(begin + wanted, {block.size - wanted, block.touched - std::min(block.touched, wanted)});
     capacity = wanted;
-    void* block = from_system(wanted);
-    if (block == nullptr) {
-      trim_locked();
-      block = from_system(wanted);
-    }
-    if (block == nullptr)
-      fail<DeviceError>("allocate", "{} bytes are not to be had on the cpu: {} in use, {} cached", wanted,
-                        statistics_.in_use, statistics_.cached);
-    return hand_out(block, bytes, capacity);
+    permit(begin, bytes);
+    statistics_.in_use += capacity;
+    statistics_.peak_in_use = std::max(statistics_.peak_in_use, statistics_.in_use);
+    most_in_use_ = std::max(most_in_use_, statistics_.in_use);
+    return begin;
   }
 
   void release(void* block, std::size_t capacity) noexcept {
     const std::lock_guard lock(mutex_);
     forbid(block, capacity);
     statistics_.in_use -= capacity;
-    statistics_.cached += capacity;
-    free_[capacity].push_back(block);
+    auto* begin = static_cast<char*>(block);
+    Free merged{capacity, capacity};
+    if (auto after = by_place_.find(begin + capacity);
+        after != by_place_.end() && !starts_mapping(after->first)) {
+      const Free next = take(after->first);
+      merged = {merged.size + next.size, merged.touched + next.touched};
+    }
+    if (auto before = by_place_.lower_bound(begin); before != by_place_.begin() && !starts_mapping(begin)) {
+      --before;
+      if (before->first + before->second.size == begin) {
+        begin = before->first;
+        const Free previous = take(begin);
+        merged = {merged.size + previous.size, merged.touched + previous.touched};
+      }
+    }
+    put(begin, merged);
   }
 
-  /// Gives all cached blocks back to the system.
+  /// Gives the pages of all that is free back to the system.
   void trim() {
     const std::lock_guard lock(mutex_);
     trim_locked();
@@ -99,38 +115,75 @@ class Pool<CpuDevice> {
   }
 
  private:
+  struct Free {
+    std::size_t size = 0;
+    std::size_t touched = 0;  // bytes of it that are in memory
+  };
+
+  static constexpr std::size_t grain = 64, huge_page = std::size_t{2} << 20;
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr std::size_t guard =
+      grain;  // between blocks, so that the sanitizer sees one run into the next
+#else
+  static constexpr std::size_t guard = 0;
+#endif
+
   mutable std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;  // capacity -> blocks
+  std::map<char*, Free> by_place_;
+  std::set<std::pair<std::size_t, char*>> by_size_;  // the same free blocks
+  std::set<char*> mappings_;  // where each begins; blocks do not reach from one to the next
   PoolStatistics statistics_;
   std::size_t most_in_use_ = 0;  // never reset
 
   static std::size_t round_up(std::size_t bytes) {
-    constexpr std::size_t smallest = 64, page = 4096;
-    if (bytes <= smallest) return smallest;
-    const std::size_t step = std::max<std::size_t>(smallest, std::bit_floor(bytes) / 8);
-    const std::size_t granule = std::min<std::size_t>(step, std::size_t{1} << 20);
-    const std::size_t rounded = (bytes + granule - 1) / granule * granule;
-    return rounded < page ? rounded : (rounded + page - 1) / page * page;
+    return (std::max<std::size_t>(bytes, 1) + guard + grain - 1) / grain * grain;
   }
 
-  static void* from_system(std::size_t bytes) {
-    constexpr std::size_t huge_page = std::size_t{2} << 20;
-    const bool large = bytes >= 2 * huge_page;
-    void* block = std::aligned_alloc(large ? huge_page : 64,
-                                     large ? (bytes + huge_page - 1) / huge_page * huge_page : bytes);
+  [[nodiscard]] bool starts_mapping(char* place) const {
+    return mappings_.contains(place);
+  }
+
+  [[noreturn]] void refuse(std::size_t bytes) const {
+    fail<DeviceError>("allocate", "{} bytes are not to be had on the cpu: {} in use, {} cached", bytes,
+                      statistics_.in_use, statistics_.cached);
+  }
+
+  /// Removes the free block at `begin`.
+  Free take(char* begin) {
+    const auto entry = by_place_.find(begin);
+    const Free block = entry->second;
+    by_size_.erase({block.size, begin});
+    by_place_.erase(entry);
+    statistics_.cached -= block.touched;
+    return block;
+  }
+  void put(char* begin, const Free& block) {
+    by_place_.emplace(begin, block);
+    by_size_.emplace(block.size, begin);
+    statistics_.cached += block.touched;
+  }
+
+  /// Maps room for `wanted` bytes and for much more, which costs nothing until it is touched.
+  bool map_more(std::size_t wanted) {
+    constexpr std::size_t usual = std::size_t{1} << 30;
+    const std::size_t exact = (wanted + huge_page - 1) / huge_page * huge_page;
+    if (exact < wanted) return false;
+    for (const std::size_t size : {std::max(exact, usual), exact}) {
+      // A huge page more, so that the mapping can begin on one.
+      void* const mapped =
+          ::mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (mapped == MAP_FAILED) continue;
+      auto* const begin = reinterpret_cast<char*>((reinterpret_cast<std::uintptr_t>(mapped) + huge_page - 1) /
+                                                  huge_page * huge_page);
 #if defined(MADV_HUGEPAGE)
-    if (large && block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);
+      ::madvise(begin, size, MADV_HUGEPAGE);
 #endif
-    return block;
-  }
-
-  void* hand_out(void* block, std::size_t bytes, std::size_t capacity) {
-    forbid(block, capacity);
-    permit(block, bytes);
-    statistics_.in_use += capacity;
-    statistics_.peak_in_use = std::max(statistics_.peak_in_use, statistics_.in_use);
-    most_in_use_ = std::max(most_in_use_, statistics_.in_use);
-    return block;
+      forbid(begin, size);
+      mappings_.insert(begin);
+      put(begin, {size, 0});
+      return true;
+    }
+    return false;
   }
 
   // The address sanitizer then sees what goes wrong inside a block: use after release, use beyond the end.
@@ -146,12 +199,14 @@ class Pool<CpuDevice> {
   }
 
   void trim_locked() {
-    for (auto& [capacity, blocks] : free_)
-      for (void* block : blocks) {
-        permit(block, capacity);
-        std::free(block);
-      }
-    free_.clear();
+    constexpr std::uintptr_t page = 4096;
+    for (auto& [begin, block] : by_place_) {
+      const auto first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
+      const auto last = (reinterpret_cast<std::uintptr_t>(begin) + block.size) / page * page;
+      if (block.touched > 0 && first < last)
+        ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+      block.touched = 0;
+    }
     statistics_.cached = 0;
   }
 };

@@ -17,6 +17,7 @@
 ///   map             out[i] (+)= f(in0[i], in1[i], ...), f a functor generic over its number
 ///   rowwise         softmax, log-softmax, layer norm, RMS norm, bias; their gradients
 ///   gather          rows by index, deterministic scatter-add
+///   rotary          pairs of columns rotated by an angle of the row
 ///   attention       softmax(q k' scale + bias) v over ragged segments, forward and backward
 ///   row_loss        a divergence of two rows of logits; overwrites the student's with its gradient
 ///   update          optimizer steps
@@ -62,6 +63,19 @@ struct Segments {
     for (std::size_t i = 0; i < count(); ++i) e = std::max<Index>(e, Index{begin[i]} + length[i]);
     return e;
   }
+};
+
+/// Which columns of a head of rotary width w a rotation turns together: 2i and 2i + 1 (Su et al. 2021,
+/// GPT-J), or i and i + w / 2 (GPT-NeoX, LLaMA). The two are permutations of each other.
+enum class RotaryLayout : bool { interleaved, halves };
+
+/// Sizes of a rotation: of a row's `columns`, the first `heads * head_width` are heads, of which the first
+/// `width` columns are turned.
+struct RotaryShape {
+  Index rows = 0, columns = 0;
+  Index heads = 1, head_width = 0;
+  Index width = 0;  ///< even, at most head_width
+  RotaryLayout layout = RotaryLayout::halves;
 };
 
 /// Sizes of an attention: `heads` query heads of `width` read `kv_heads` key/value heads (heads / kv_heads

@@ -8,6 +8,7 @@
 #include "retort/kernels/cpu/map.hpp"
 #include "retort/kernels/cpu/norm.hpp"
 #include "retort/kernels/cpu/random.hpp"
+#include "retort/kernels/cpu/rotary.hpp"
 #include "retort/kernels/cpu/row_loss.hpp"
 #include "retort/kernels/cpu/softmax.hpp"
 #include "retort/kernels/cpu/update.hpp"

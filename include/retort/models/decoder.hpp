@@ -4,88 +4,65 @@
 #include <string>
 #include <vector>
 
+#include "retort/models/decoder_families.hpp"
 #include "retort/models/language_model.hpp"
 #include "retort/nn/attention.hpp"
-#include "retort/nn/feed_forward.hpp"
-#include "retort/nn/norm.hpp"
-#include "retort/nn/position.hpp"
 
 namespace retort {
 
-/// Sizes of a decoder. The defaults are GPT-2 small's.
-struct DecoderConfig {
-  Index vocabulary = 50257;
-  Index positions = 1024;  ///< longest sequence, prompt and response together
-  Index width = 768;       ///< of the residual stream, a multiple of heads
-  Index layers = 12;
-  Index heads = 12;
-  Index hidden = 3072;  ///< of the feed-forward
-  double dropout = 0;   ///< of embeddings, attention weights and layer outputs
-  double norm_epsilon = 1e-5;
-  double init_deviation = 0.02;  ///< of fresh weights
-
-  /// Calls f(name, value) for every size: what a run's configuration records.
-  template <class F>
-  void each_field(F&& f) const {
-    f("vocabulary", vocabulary), f("positions", positions), f("width", width), f("layers", layers),
-        f("heads", heads);
-    f("hidden", hidden), f("dropout", dropout), f("norm_epsilon", norm_epsilon),
-        f("init_deviation", init_deviation);
-  }
-};
-
-/// GPT-2 (Radford et al. 2019) as a list of policies. Another family of pre-norm decoders is another such
-/// struct.
-struct Gpt2 {
-  static constexpr const char* name = "gpt2";
-  static constexpr bool biases = true;     ///< of projections and feed-forward
-  static constexpr bool tied_head = true;  ///< the head is the embedding table
-  template <Backend B>
-  using Norm = nn::LayerNorm<B>;
-  template <Backend B>
-  using FeedForward = nn::Mlp<B, GeluTanh>;
-  template <Backend B>
-  using Positions = nn::LearnedPositions<B>;
-};
-
-/// A decoder-only transformer: embeddings, pre-norm blocks of causal self-attention and feed-forward, final
-/// norm, head. Parameters are named `token.weight`, `position.weight`,
-/// `block.<i>.{attention_norm,attention,ff_norm,ff}`, `norm`, and `head.weight` if it is not tied.
-template <Backend Be, class Family = Gpt2>
+/// A decoder-only transformer: embeddings, blocks of causal self-attention and feed-forward, final norm,
+/// head. Parameters are named `token.weight`, `position.weight`,
+/// `block.<i>.{attention_norm,attention,ff_norm,ff}`, `norm`, `head.{weight,bias}` and `project.{in,out}`,
+/// those that the family and the configuration ask for.
+template <Backend Be, class Fam = Gpt2>
 class Decoder {
  public:
   using Backend = Be;
   using B = Be;
+  using Family = Fam;
   using Config = DecoderConfig;
 
-  /// Fresh weights: N(0, 0.02^2), the projections into the residual stream divided by sqrt(2 layers) (GPT-2,
-  /// section 2.3). Weights depend on `key` and the parameters' names alone. Throws ValueError if the heads do
-  /// not divide the width.
-  explicit Decoder(const Config& config, RandomKey key = {})
-      : config_(config),
-        token_("token.weight", {config.vocabulary, config.width}),
-        position_("position", config.positions, config.width),
-        norm_("norm", config.width, config.norm_epsilon) {
-    if (config.heads < 1 || config.width % config.heads != 0)
-      fail<ValueError>("decoder", "width {} does not divide into {} heads", config.width, config.heads);
-    const nn::AttentionConfig attention = attention_config();
-    for (Index i = 0; i < config.layers; ++i) {
-      const std::string name = "block." + std::to_string(i);
-      blocks_.push_back({NormLayer(name + ".attention_norm", config.width, config.norm_epsilon),
-                         nn::SelfAttention<B>(name + ".attention", attention),
-                         NormLayer(name + ".ff_norm", config.width, config.norm_epsilon),
-                         FeedForward(name + ".ff", config.width, config.hidden, Family::biases)});
-    }
-    if (!Family::tied_head) head_.emplace("head.weight", Shape{config.vocabulary, config.width});
+  /// Fresh weights: N(0, init_deviation^2), the projections into the residual stream divided by sqrt(2
+  /// layers) (GPT-2, section 2.3). Weights depend on `key` and the parameters' names alone. Throws ValueError
+  /// for sizes that make no model.
+  explicit Decoder(const Config& config, RandomKey key = {}) : Decoder(config, std::nullopt) {
     initialise(key);
   }
 
-  /// The sizes it was made with.
+  /// Matrices whose memory holds nothing yet, for weights that are loaded next.
+  Decoder(const Config& config, std::nullopt_t)
+      : config_(config.resolved()),
+        rotary_(config_.rotary, config_.head_width),
+        token_("token.weight", {config_.vocabulary, config_.embedding_width}),
+        position_("position", config_.positions, config_.width) {
+    const bool projected = config_.embedding_width != config_.width;
+    if (projected) project_in_.emplace("project.in", config_.embedding_width, config_.width, false);
+    for (Index i = 0; i < config_.layers; ++i) {
+      const std::string name = "block." + std::to_string(i);
+      blocks_.push_back({NormLayer(name + ".attention_norm", config_.width, config_.norm_epsilon),
+                         nn::SelfAttention<B>(name + ".attention", attention_config()), std::nullopt,
+                         FeedForward(name + ".ff", config_.width, config_.hidden, config_.mlp_bias)});
+      if constexpr (!Family::parallel)
+        blocks_.back().ff_norm.emplace(name + ".ff_norm", config_.width, config_.norm_epsilon);
+    }
+    if (config_.final_norm) norm_.emplace("norm", config_.width, config_.norm_epsilon);
+    if (projected) project_out_.emplace("project.out", config_.width, config_.embedding_width, false);
+    if (!config_.tied_head) head_.emplace("head.weight", token_.shape());
+    if (config_.head_bias) {
+      head_bias_.emplace("head.bias", Shape{config_.vocabulary});
+      head_bias_->decay = false;
+      init_constant(*head_bias_, 0);
+    }
+  }
+
+  /// The sizes it was made with, `resolved()`.
   [[nodiscard]] const Config& config() const { return config_; }
   /// Number of logits.
   [[nodiscard]] Index vocabulary() const { return config_.vocabulary; }
   /// The projection from hidden states to logits; it points into this model.
-  [[nodiscard]] Head<B> head() const { return {.weight = head_ ? &*head_ : &token_}; }
+  [[nodiscard]] Head<B> head() const {
+    return {.weight = head_ ? &*head_ : &token_, .bias = head_bias_ ? &*head_bias_ : nullptr};
+  }
 
   /// See LanguageModel. Prompts must not be empty, nor longer with their response than `positions`
   /// (ValueError).
@@ -106,7 +83,7 @@ class Decoder {
       for (std::size_t t = 0; t < response.size(); ++t)
         predicting.push_back(first + static_cast<std::int32_t>(t));
     }
-    if (tokens.empty()) return Variable<B>(TensorOf<B>(Shape{0, config_.width}));
+    if (tokens.empty()) return Variable<B>(TensorOf<B>(Shape{0, config_.embedding_width}));
     auto layout = std::make_shared<AttentionLayout>();
     layout->queries = layout->keys = kernels::Segments::packed(lengths);
     const Variable<B> h =
@@ -144,16 +121,22 @@ class Decoder {
   /// Calls f with every parameter, in a fixed order.
   template <class F>
   void each_parameter(F&& f) {
+    const auto each = [&](auto& layer) {
+      if (layer) layer->each_parameter(f);
+    };
     f(token_);
+    each(project_in_);
     position_.each_parameter(f);
     for (auto& b : blocks_) {
       b.attention_norm.each_parameter(f);
       b.attention.each_parameter(f);
-      b.ff_norm.each_parameter(f);
+      each(b.ff_norm);
       b.ff.each_parameter(f);
     }
-    norm_.each_parameter(f);
+    each(norm_);
+    each(project_out_);
     if (head_) f(*head_);
+    if (head_bias_) f(*head_bias_);
   }
 
  private:
@@ -161,41 +144,44 @@ class Decoder {
   using FeedForward = typename Family::template FeedForward<B>;
 
   struct Block {
-    NormLayer attention_norm;
+    NormLayer attention_norm;  // of the whole block if its parts are parallel
     nn::SelfAttention<B> attention;
-    NormLayer ff_norm;
+    std::optional<NormLayer> ff_norm;
     FeedForward ff;
   };
 
   Config config_;
+  typename Family::template Rotary<B> rotary_;
   Parameter<B> token_;
+  std::optional<nn::Linear<B>> project_in_, project_out_;
   typename Family::template Positions<B> position_;
   std::vector<Block> blocks_;
-  NormLayer norm_;
-  std::optional<Parameter<B>> head_;
+  std::optional<NormLayer> norm_;
+  std::optional<Parameter<B>> head_, head_bias_;
 
   [[nodiscard]] nn::AttentionConfig attention_config() const {
-    const Index head_width = config_.width / config_.heads;
     return {.width = config_.width,
             .heads = config_.heads,
-            .kv_heads = config_.heads,
-            .head_width = head_width,
-            .scale = 1 / std::sqrt(static_cast<double>(head_width)),
+            .kv_heads = config_.kv_heads,
+            .head_width = config_.head_width,
+            .scale = 1 / std::sqrt(static_cast<double>(config_.head_width)),
             .causal = true,
-            .bias = Family::biases,
-            .dropout = config_.dropout};
+            .bias = config_.attention_bias,
+            .dropout = config_.attention_dropout};
   }
 
   void initialise(RandomKey key) {
     const double s = config_.init_deviation,
                  residual = s / std::sqrt(2.0 * static_cast<double>(config_.layers));
     init_normal(token_, key, s);
-    init_normal(position_.table, key, s);
+    position_.init(key, s);
     for (auto& b : blocks_) {
       init_normal(b.attention.qkv.weight, key, s);
       init_normal(b.attention.output.weight, key, residual);
       b.ff.init(key, s, residual);
     }
+    if (project_in_) init_normal(project_in_->weight, key, s);
+    if (project_out_) init_normal(project_out_->weight, key, s);
     if (head_) init_normal(*head_, key, s);
   }
 
@@ -204,12 +190,12 @@ class Decoder {
       fail<ValueError>("decoder", "prompt {} is empty, expected at least one token (such as end-of-text)", i);
   }
 
-  /// Hidden states (tokens, width) of packed sequences; sequence i has `lengths[i]` tokens and starts at
-  /// position `offsets[i]`.
+  /// Hidden states (tokens, embedding width) of packed sequences; sequence i has `lengths[i]` tokens and
+  /// starts at position `offsets[i]`.
   [[nodiscard]] Variable<B> run(Context<B>& context, const std::vector<std::int32_t>& tokens,
                                 const std::vector<std::int32_t>& lengths,
                                 const std::vector<std::int32_t>& offsets,
-                                const nn::SelfAttentionInputs<B>& attention) const {
+                                nn::SelfAttentionInputs<B> inputs) const {
     std::vector<std::int32_t> positions;
     for (std::size_t i = 0; i < lengths.size(); ++i) {
       if (offsets[i] + lengths[i] > position_.limit())
@@ -217,20 +203,42 @@ class Decoder {
                          offsets[i] + lengths[i], position_.limit());
       for (std::int32_t t = 0; t < lengths[i]; ++t) positions.push_back(offsets[i] + t);
     }
-    const auto n = static_cast<Index>(tokens.size());
-    const auto ids = detail::token_tensor<B>("decoder", tokens, config_.vocabulary);
-    const double p = config_.dropout;
-    Variable<B> h =
-        add(embedding(context.use(token_), ids), position_(context, IndexTensor<B>::from({n}, positions)));
-    h = dropout(context, h, p);  // (N, width)
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      const Block& b = blocks_[i];
-      h = add(h, dropout(context,
-                         b.attention(context, b.attention_norm(context, h), attention, static_cast<Index>(i)),
-                         p));
-      h = add(h, dropout(context, b.ff(context, b.ff_norm(context, h), 0), p));
+    RotaryTables<B> tables;
+    if constexpr (Family::template Rotary<B>::turns) {
+      tables = rotary_.tables(positions);
+      inputs.rotary = &tables;
     }
-    return norm_(context, h);
+    const auto ids = detail::token_tensor<B>("decoder", tokens, config_.vocabulary);
+    Variable<B> h = embedding(context.use(token_), ids);  // (N, embedding width)
+    if (project_in_) h = (*project_in_)(context, h);
+    h = position_.add_to(context, h, IndexTensor<B>::from({std::ssize(positions)}, positions));
+    h = dropout(context, h, config_.embedding_dropout);  // (N, width)
+    for (std::size_t i = 0; i < blocks_.size(); ++i)
+      h = block(context, blocks_[i], h, inputs, static_cast<Index>(i));
+    if (norm_) h = (*norm_)(context, h);
+    return project_out_ ? (*project_out_)(context, h) : h;
+  }
+
+  /// One block, (N, width) to (N, width).
+  [[nodiscard]] Variable<B> block(Context<B>& context, const Block& b, const Variable<B>& x,
+                                  const nn::SelfAttentionInputs<B>& inputs, Index layer) const {
+    const double p = config_.dropout;
+    const auto attend = [&](const Variable<B>& y) {
+      return dropout(context, b.attention(context, y, inputs, layer), p);
+    };
+    const auto transform = [&](const Variable<B>& y) { return dropout(context, b.ff(context, y, 0), p); };
+    if constexpr (Family::parallel) {
+      const Variable<B> y = b.attention_norm(context, x);
+      const Variable<B> h = add(x, attend(y));
+      return add(h, transform(y));
+    } else {
+      if (config_.post_norm) {
+        const Variable<B> h = b.attention_norm(context, add(x, attend(x)));
+        return (*b.ff_norm)(context, add(h, transform(h)));
+      }
+      const Variable<B> h = add(x, attend(b.attention_norm(context, x)));
+      return add(h, transform((*b.ff_norm)(context, h)));
+    }
   }
 
   /// Decodes `lengths[i]` more tokens of each live sequence and keeps the state of the last.
@@ -245,8 +253,8 @@ class Decoder {
     std::int32_t at = -1;
     for (const auto n : lengths) last.push_back(at += n);
     const auto n = static_cast<Index>(last.size());
-    state.hidden = TensorOf<B>({n, config_.width});
-    kernels::take_rows(typename B::Device{}, n, config_.width, h.data(),
+    state.hidden = TensorOf<B>({n, h.shape()[1]});
+    kernels::take_rows(typename B::Device{}, n, h.shape()[1], h.data(),
                        IndexTensor<B>::from({n}, last).data(), T(1), state.hidden.data());
   }
 };

@@ -4,76 +4,34 @@
 #include <string>
 #include <vector>
 
+#include "retort/models/encoder_decoder_families.hpp"
 #include "retort/models/language_model.hpp"
 #include "retort/nn/attention.hpp"
-#include "retort/nn/feed_forward.hpp"
-#include "retort/nn/norm.hpp"
 #include "retort/nn/position.hpp"
 
 namespace retort {
-
-/// Sizes of an encoder-decoder. The defaults are T5-small's.
-struct EncoderDecoderConfig {
-  Index vocabulary = 32128;  ///< of prompts and responses
-  Index width = 512;         ///< of the residual stream
-  Index encoder_layers = 6;
-  Index decoder_layers = 6;  ///< may differ from the encoder's
-  Index heads = 8;
-  Index head_width = 64;     ///< heads * head_width need not be width
-  Index hidden = 2048;       ///< of the feed-forward
-  Index buckets = 32;        ///< of relative positions
-  Index max_distance = 128;  ///< from here on distances share a bucket
-  double dropout = 0;        ///< of embeddings, attention weights, layer outputs and hidden layers
-  double norm_epsilon = 1e-6;
-  std::int32_t start_token = 0;  ///< the decoder's first input
-
-  /// Calls f(name, value) for every size: what a run's configuration records.
-  template <class F>
-  void each_field(F&& f) const {
-    f("vocabulary", vocabulary), f("width", width), f("encoder_layers", encoder_layers);
-    f("decoder_layers", decoder_layers), f("heads", heads), f("head_width", head_width), f("hidden", hidden);
-    f("buckets", buckets), f("max_distance", max_distance), f("dropout", dropout),
-        f("norm_epsilon", norm_epsilon);
-    f("start_token", start_token);
-  }
-};
-
-/// T5 v1.0 (Raffel et al. 2020) as a list of policies: ReLU feed-forward, the head is the embedding table
-/// scaled by width^-1/2. Another family of this shape is another such struct.
-struct T5 {
-  static constexpr const char* name = "t5";
-  static constexpr bool tied_head = true;
-  template <Backend B>
-  using Norm = nn::RmsNorm<B>;
-  template <Backend B>
-  using FeedForward = nn::Mlp<B, Relu>;
-};
-
-/// T5 v1.1 and FLAN-T5: gated GELU feed-forward, a head of its own.
-struct T5v11 {
-  static constexpr const char* name = "t5_v1_1";
-  static constexpr bool tied_head = false;
-  template <Backend B>
-  using Norm = nn::RmsNorm<B>;
-  template <Backend B>
-  using FeedForward = nn::GatedMlp<B, GeluTanh>;
-};
 
 /// An encoder-decoder transformer. The prompt is the encoder's input, the response the decoder's output; the
 /// decoder's input is the start token and the response shifted by one. Parameters are named `shared.weight`,
 /// `encoder.position`, `encoder.block.<i>.{attention_norm,attention,ff_norm,ff}`, `encoder.norm`, the same
 /// for `decoder` with
 /// `{cross_norm,cross}`, and `head.weight` if it is not tied.
-template <Backend Be, class Family = T5v11>
+template <Backend Be, class Fam = T5v11>
 class EncoderDecoder {
  public:
   using Backend = Be;
   using B = Be;
+  using Family = Fam;
   using Config = EncoderDecoderConfig;
 
   /// Fresh weights as T5 draws them: each projection N(0, 1 / inputs), queries also divided by
   /// head_width^1/2, embedding and relative positions as in the reference implementation.
-  explicit EncoderDecoder(const Config& config, RandomKey key = {})
+  explicit EncoderDecoder(const Config& config, RandomKey key = {}) : EncoderDecoder(config, std::nullopt) {
+    initialise(key);
+  }
+
+  /// Matrices whose memory holds nothing yet, for weights that are loaded next.
+  EncoderDecoder(const Config& config, std::nullopt_t)
       : config_(config),
         shared_("shared.weight", {config.vocabulary, config.width}),
         encoder_position_("encoder.position", config.buckets, config.heads, true, config.max_distance),
@@ -94,18 +52,19 @@ class EncoderDecoder {
                           NormLayer(name + ".cross_norm", config.width, config.norm_epsilon),
                           nn::CrossAttention<B>(name + ".cross", attention_config(false))});
     }
-    if (!Family::tied_head) head_.emplace("head.weight", Shape{config.vocabulary, config.width});
-    initialise(key);
+    if (!config_.tied_head) config_.tied_head = Family::tied_head;
+    if (!config_.scaled_head) config_.scaled_head = *config_.tied_head;
+    if (!*config_.tied_head) head_.emplace("head.weight", shared_.shape());
   }
 
-  /// The sizes it was made with.
+  /// The sizes it was made with, and what was not given filled in.
   [[nodiscard]] const Config& config() const { return config_; }
   /// Number of logits.
   [[nodiscard]] Index vocabulary() const { return config_.vocabulary; }
   /// The projection from hidden states to logits; it points into this model.
   [[nodiscard]] Head<B> head() const {
-    if (head_) return {.weight = &*head_};
-    return {.weight = &shared_, .scale = 1 / std::sqrt(static_cast<double>(config_.width))};
+    return {.weight = head_ ? &*head_ : &shared_,
+            .scale = *config_.scaled_head ? 1 / std::sqrt(static_cast<double>(config_.width)) : 1};
   }
 
   /// See LanguageModel. Sequences may have any length; an empty prompt is attended to as nothing.

@@ -5,6 +5,7 @@
 #include "retort/nn/kv_cache.hpp"
 #include "retort/nn/linear.hpp"
 #include "retort/ops/attention.hpp"
+#include "retort/ops/rotary.hpp"
 
 namespace retort::nn {
 
@@ -39,7 +40,8 @@ template <Backend B>
 struct SelfAttentionInputs {
   std::shared_ptr<const AttentionLayout> layout;  ///< which rows see which
   const Variable<B>* bias = nullptr;              ///< additive bias by distance, or nullptr
-  KvCache<B>* cache = nullptr;  ///< decoding: keys and values are appended and all cached ones are seen
+  const RotaryTables<B>* rotary = nullptr;  ///< by what the rows' queries and keys are turned, or nullptr
+  KvCache<B>* cache = nullptr;  ///< decoding: keys (turned) and values are appended, all cached ones are seen
 };
 
 /// Multi-head self-attention with one fused projection to queries, keys and values.
@@ -58,7 +60,9 @@ struct SelfAttention {
   /// recorded.
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x,
                                        const SelfAttentionInputs<B>& in, Index layer) const {
-    const Variable<B> projected = qkv(context, x);  // (N, q width + 2 kv width)
+    Variable<B> projected = qkv(context, x);  // (N, q width + 2 kv width)
+    if (in.rotary != nullptr)
+      projected = rotary(projected, *in.rotary, config.heads + config.kv_heads, config.head_width);
     const Index q = config.q_width(), kv = config.kv_width();
     if (in.cache == nullptr)
       return output(context, attention<B>(config.options(context), in.layout, {projected, 0, q},

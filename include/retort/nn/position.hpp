@@ -4,33 +4,68 @@
 
 #include "retort/autograd/context.hpp"
 #include "retort/nn/init.hpp"
+#include "retort/ops/arithmetic.hpp"
 #include "retort/ops/position_bias.hpp"
 #include "retort/ops/rows.hpp"
 
-/// Position policies: how a model knows where a token stands.
+/// Position policies: how a model knows where a token stands. What is added to the embeddings is one of
+/// these; the bias of T5 and rotary embeddings (nn/rotary.hpp) act in attention.
 namespace retort::nn {
 
-/// One learned vector a position, added to the token embeddings: GPT-2, OPT.
-template <Backend B>
+/// One learned vector a position, added to the token embeddings: GPT-2; OPT, whose table begins with 2 rows
+/// that belong to no position (`offset`).
+template <Backend B, Index offset = 0>
 struct LearnedPositions {
   static constexpr const char* policy = "learned_positions";
-  Parameter<B> table;  ///< (positions, width)
+  Parameter<B> table;  ///< (offset + positions, width)
 
   LearnedPositions() = default;
   LearnedPositions(const std::string& name, Index positions, Index width)
-      : table(name + ".weight", {positions, width}) {}
+      : table(name + ".weight", {offset + positions, width}) {}
 
   /// Longest sequence that has positions.
-  [[nodiscard]] Index limit() const { return table.shape()[0]; }
+  [[nodiscard]] Index limit() const { return table.shape()[0] - offset; }
 
   /// Vectors (N, width) of positions (N), each in [0, limit()), else ShapeError.
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const IndexTensor<B>& positions) const {
-    return take_rows(context.use(table), positions, 1, "learned_positions");
+    if constexpr (offset == 0) {
+      return take_rows(context.use(table), positions, 1, "learned_positions");
+    } else {
+      auto rows = positions.to_host();
+      for (auto& row : rows) row += static_cast<std::int32_t>(offset);
+      return take_rows(context.use(table), IndexTensor<B>::from(positions.shape(), rows), 1,
+                       "learned_positions");
+    }
   }
+  /// Embeddings (N, width) with the vectors of their positions added.
+  [[nodiscard]] Variable<B> add_to(Context<B>& context, const Variable<B>& embeddings,
+                                   const IndexTensor<B>& positions) const {
+    return add(embeddings, (*this)(context, positions));
+  }
+  void init(RandomKey key, double deviation) { init_normal(table, key, deviation); }
   template <class F>
   void each_parameter(F&& f) {
     f(table);
   }
+};
+
+/// Nothing is added to the embeddings: GPT-J, LLaMA.
+template <Backend B>
+struct NoPositions {
+  static constexpr const char* policy = "no_positions";
+  Index longest = 0;
+
+  NoPositions() = default;
+  NoPositions(const std::string&, Index positions, Index) : longest(positions) {}
+
+  /// Longest sequence that the model reads.
+  [[nodiscard]] Index limit() const { return longest; }
+  [[nodiscard]] Variable<B> add_to(Context<B>&, const Variable<B>& embeddings, const IndexTensor<B>&) const {
+    return embeddings;
+  }
+  void init(RandomKey, double) {}
+  template <class F>
+  void each_parameter(F&&) {}
 };
 
 /// T5's bias by bucket of distance, one table for all layers of a stack.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -45,13 +46,44 @@ struct Half {
     const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112f;
     return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
   }
+  /// The nearest half, of two equally near the even one; beyond 65,519 infinity, NaN stays NaN.
+  static Half nearest(float x) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x), rest = bits & 0x7fffffffu;
+    const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
+    const auto with_sign = [sign](std::uint32_t low) { return Half{static_cast<std::uint16_t>(sign | low)}; };
+    if (rest > 0x7f800000u) return with_sign(0x7e00u);
+    if (rest >= 0x477ff000u) return with_sign(0x7c00u);
+    if (rest < 0x38800000u) {  // subnormal: the sum's last bit is worth 2^-24, as the half's is
+      const float sum = std::bit_cast<float>(rest) + 0.5f;
+      return with_sign(std::bit_cast<std::uint32_t>(sum) - std::bit_cast<std::uint32_t>(0.5f));
+    }
+    return with_sign((rest - (112u << 23) + 0xfffu + (rest >> 13 & 1u)) >> 13);
+  }
 };
 
 /// bfloat16: the upper half of a float.
 struct BFloat16 {
   std::uint16_t bits;
   explicit operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+  /// The nearest bfloat16, of two equally near the even one; NaN stays NaN.
+  static BFloat16 nearest(float x) {
+    const std::uint32_t b = std::bit_cast<std::uint32_t>(x);
+    const bool nan = (b & 0x7fffffffu) > 0x7f800000u;
+    return {static_cast<std::uint16_t>(nan ? (b >> 16 | 0x40u) : (b + 0x7fffu + (b >> 16 & 1u)) >> 16)};
+  }
 };
+
+/// A float from which rounding to 11 or fewer bits gives what rounding `x` itself would: rounded to odd.
+inline float odd_float(double x) {
+  const auto f = static_cast<float>(x);
+  if (static_cast<double>(f) == x || !(std::abs(f) <= 3.4028235e38f)) return f;
+  const auto bits = std::bit_cast<std::uint32_t>(f);
+  const bool away = std::abs(static_cast<double>(f)) > std::abs(x);
+  return std::bit_cast<float>((away ? bits - 1 : bits) | 1u);
+}
+inline float odd_float(float x) {
+  return x;
+}
 
 /// Whether elements of the named type can be read as `T`: floating-point ones as float or double, integers as
 /// anything.
@@ -98,6 +130,26 @@ std::ptrdiff_t convert(std::string_view dtype, const std::byte* from, std::span<
     if (dtype == "BF16") return detail::convert_elements<BFloat16>(from, to);
   }
   return 0;
+}
+
+/// Whether elements can be written as the named type by `convert_to`.
+constexpr bool can_write(std::string_view dtype) {
+  return dtype == "F64" || dtype == "F32" || dtype == "F16" || dtype == "BF16";
+}
+
+/// Converts to the named type, which `can_write` has allowed, each element to the nearest (ties to even).
+template <std::floating_point T>
+void convert_to(std::string_view dtype, std::span<const T> from, std::byte* to) {
+  const auto all = [&]<class To>(To, auto f) {
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      const To value = f(from[i]);
+      std::memcpy(to + i * sizeof value, &value, sizeof value);
+    }
+  };
+  if (dtype == "F64") all(double{}, [](T x) { return static_cast<double>(x); });
+  if (dtype == "F32") all(float{}, [](T x) { return static_cast<float>(x); });
+  if (dtype == "F16") all(Half{}, [](T x) { return Half::nearest(odd_float(x)); });
+  if (dtype == "BF16") all(BFloat16{}, [](T x) { return BFloat16::nearest(odd_float(x)); });
 }
 
 }  // namespace retort

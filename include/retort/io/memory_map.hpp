@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <system_error>
@@ -47,6 +48,15 @@ class MemoryMap {
   }
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+
+  /// Gives the memory of `part`, a part of `bytes()`, back to the system: what is touched again is read
+  /// again.
+  void drop(std::span<const std::byte> part) const noexcept {
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto first = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
+    const auto last = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
+    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  }
 
  private:
   std::span<const std::byte> bytes_;

@@ -49,6 +49,14 @@ class SafetensorsFile {
   /// Element type as the format spells it: `F32`, `BF16`, `I64` ...
   [[nodiscard]] const std::string& dtype(const std::string& name) const { return find(name).dtype; }
 
+  /// The elements as they stand in the file, row-major and little-endian; valid as long as this object.
+  [[nodiscard]] std::span<const std::byte> bytes(const std::string& name) const {
+    const Entry& entry = find(name);
+    return data_.subspan(entry.begin, entry.end - entry.begin);
+  }
+  /// Gives the memory of `part`, a part of some `bytes(name)`, back to the system.
+  void drop(std::span<const std::byte> part) const noexcept { map_.drop(part); }
+
   /// The strings of `__metadata__`.
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
 

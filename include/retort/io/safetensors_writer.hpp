@@ -53,6 +53,29 @@ class SafetensorsWriter {
            [values = std::move(values)](const Sink& sink) { sink(std::as_bytes(std::span(values))); });
   }
 
+  /// Adds a tensor that is stored as `dtype` (F64, F32, BF16 or F16, else ValueError), each element rounded
+  /// to the nearest. `fill(first, to)` is asked for elements [first, first + to.size()) in `write`, block by
+  /// block, so that there is never a second copy of the tensor.
+  template <std::floating_point T>
+  void add_as(std::string_view dtype, std::string name, const Shape& shape,
+              std::function<void(Index, std::span<T>)> fill) {
+    if (!can_write(dtype))
+      fail<ValueError>("safetensors", "dtype '{}' is not written, expected F64, F32, BF16 or F16", dtype);
+    append(std::move(name), dtype, shape, dtype_bytes(dtype),
+           [dtype = std::string(dtype), count = shape.size(), fill = std::move(fill)](const Sink& sink) {
+             constexpr Index block = 1 << 16;
+             std::vector<T> values(static_cast<std::size_t>(std::min(count, block)));
+             std::vector<std::byte> bytes(values.size() * dtype_bytes(dtype));
+             for (Index first = 0; first < count; first += block) {
+               const auto part =
+                   std::span(values).first(static_cast<std::size_t>(std::min(block, count - first)));
+               fill(first, part);
+               convert_to<T>(dtype, part, bytes.data());
+               sink(std::span(bytes).first(part.size() * dtype_bytes(dtype)));
+             }
+           });
+  }
+
   /// A string of `__metadata__`; the last of several under one key counts.
   void metadata(const std::string& key, std::string value) { metadata_[key] = std::move(value); }
 

@@ -1,0 +1,153 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "retort/io/hugging_face/gpt2.hpp"
+#include "retort/io/hugging_face/gptj.hpp"
+#include "retort/io/hugging_face/llama.hpp"
+#include "retort/io/hugging_face/load_weights.hpp"
+#include "retort/io/hugging_face/opt.hpp"
+#include "retort/io/hugging_face/t5.hpp"
+#include "retort/models/any_model.hpp"
+
+namespace retort {
+
+namespace hugging_face::detail {
+
+/// Weights that a configuration asks for, at least: what a file must have for it to be believed.
+[[nodiscard]] inline double least_weights(const DecoderConfig& given) {
+  const DecoderConfig c = given.resolved();
+  const auto d = [](Index n) { return static_cast<double>(n); };
+  const double inner = d(c.head_width) * d(2 * c.heads + 2 * c.kv_heads);
+  return d(c.vocabulary) * d(c.embedding_width) + d(c.layers) * d(c.width) * (inner + 2 * d(c.hidden));
+}
+[[nodiscard]] inline double least_weights(const EncoderDecoderConfig& c) {
+  const auto d = [](Index n) { return static_cast<double>(n); };
+  const double inner = 4 * d(c.head_width) * d(c.heads);
+  return d(c.width) * (d(c.vocabulary) + (d(c.encoder_layers) + 2 * d(c.decoder_layers)) * inner +
+                       (d(c.encoder_layers) + d(c.decoder_layers)) * 2 * d(c.hidden));
+}
+
+/// Width of all query heads.
+template <class Config>
+[[nodiscard]] Index query_width(const Config& c) {
+  return c.heads * c.head_width;
+}
+
+}  // namespace hugging_face::detail
+
+/// A folder as transformers' `save_pretrained` writes it: `config.json` and `model.safetensors`, or shards
+/// with an index. Opening it reads `config.json`; whatever is wrong is a FileError that names file and field.
+class HuggingFaceFolder {
+ public:
+  explicit HuggingFaceFolder(std::filesystem::path path)
+      : path_(std::move(path)), config_(path_ / "config.json") {
+    // A model that is stored with its weights packed in some way of its own.
+    if (config_.has({"quantization_config"}))
+      config_.complain("quantization_config", "{...}", "supported: null");
+  }
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// All of config.json, for what the library does not read itself: token ids, for example.
+  [[nodiscard]] const nlohmann::json& config() const { return config_.json(); }
+
+  /// Whether the folder holds a model of this type, e.g. `Decoder<B, Llama>`.
+  template <class Model>
+  [[nodiscard]] bool holds() const {
+    using Format = hugging_face::Format<typename Model::Family>;
+    return config().value("model_type", nlohmann::json()) == Format::model_type && Format::matches(config_);
+  }
+
+  /// The model's configuration, as config.json has it.
+  template <class Model>
+  [[nodiscard]] typename Model::Config config_of() const {
+    return hugging_face::Format<typename Model::Family>::read(config_);
+  }
+
+  /// The model, its weights converted to the backend's number type. Throws FileError for a family that is not
+  /// among AnyModel's, and see load_as.
+  template <Backend B>
+  [[nodiscard]] AnyModel<B> load() const {
+    return load_choice<B>(std::type_identity<typename AnyModel<B>::Choice>{});
+  }
+
+  /// A model of a known type. Throws FileError if the folder holds another one, for a config.json with values
+  /// that are not supported, and for weights that do not fit it, all in one message.
+  template <class Model>
+  [[nodiscard]] Model load_as() const {
+    using Format = hugging_face::Format<typename Model::Family>;
+    using B = typename Model::Backend;
+    if (!holds<Model>())
+      fail<FileError>("hugging_face", "'{}' holds a model of type {}, expected {}", path_.string(),
+                      config().value("model_type", nlohmann::json()).dump(), Model::Family::name);
+    auto config = config_of<Model>();
+    const hugging_face::FileLayout layout = Format::layout();
+    const hugging_face::Tensors tensors(path_, layout);
+    config.tied_head = head_is_tied(bool_of(config.tied_head), tensors, layout);
+    try {
+      require_plausible(hugging_face::detail::least_weights(config), tensors);
+      Model model(config, std::nullopt);
+      const auto placements = hugging_face::placements<B>(layout, parameters(model),
+                                                          hugging_face::detail::query_width(model.config()));
+      hugging_face::load_weights<B>(tensors, layout, placements, bool_of(config.tied_head));
+      return model;
+    } catch (const ValueError& error) {  // sizes that make no model
+      fail<FileError>("hugging_face", "'{}': {}", config_.path().string(), error.what());
+    }
+  }
+
+ private:
+  std::filesystem::path path_;
+  hugging_face::ConfigFile config_;
+
+  static bool bool_of(bool value) { return value; }
+  static bool bool_of(const std::optional<bool>& value) { return *value; }
+
+  template <Backend B, class... Models>
+  [[nodiscard]] AnyModel<B> load_choice(std::type_identity<std::variant<Models...>>) const {
+    std::optional<AnyModel<B>> model;
+    const auto attempt = [&]<class Model>(std::type_identity<Model>) {
+      if (model || !holds<Model>()) return;
+      model.emplace(load_as<Model>());
+    };
+    (attempt(std::type_identity<Models>{}), ...);
+    if (!model) {
+      std::string types;
+      for (const std::string type : {hugging_face::Format<typename Models::Family>::model_type...})
+        if (types.find(type) == std::string::npos || !types.ends_with(type))
+          types += (types.empty() ? "" : ", ") + type;
+      config_.complain("model_type", config().value("model_type", nlohmann::json()), "supported: " + types);
+    }
+    return std::move(*model);
+  }
+
+  /// As transformers 5 decides it: a head that the file has with other values than the token table is not
+  /// tied, whatever config.json says; T5, whose heads its configuration always ties, is tied without one.
+  [[nodiscard]] bool head_is_tied(bool tied, const hugging_face::Tensors& tensors,
+                                  const hugging_face::FileLayout& layout) const {
+    const auto *head = tensors.find(layout.head), *table = tensors.find(layout.embedding);
+    if (tied) return head == nullptr || table == nullptr || hugging_face::equal_tensors(*head, *table);
+    return head == nullptr && config().value("model_type", nlohmann::json()) == "t5";
+  }
+
+  /// A configuration whose model is far larger than its weights is not made: the memory would be asked for
+  /// before the missing weights are found.
+  void require_plausible(double weights, const hugging_face::Tensors& tensors) const {
+    if (weights > 2.0 * static_cast<double>(tensors.bytes()) + (1 << 20))
+      fail<FileError>("hugging_face",
+                      "'{}' describes a model of {:.0f} weights or more, the files hold {} bytes",
+                      config_.path().string(), weights, tensors.bytes());
+  }
+};
+
+/// The model of a folder whose family is known: `load_family<Decoder<Cpu<float>, Llama>>(path)`.
+template <class Model>
+[[nodiscard]] Model load_family(const std::filesystem::path& path) {
+  return HuggingFaceFolder(path).load_as<Model>();
+}
+
+}  // namespace retort

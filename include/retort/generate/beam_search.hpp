@@ -18,6 +18,19 @@ struct GnmtPenalty {
   }
 };
 
+/// L^power, as transformers' `length_penalty` has it: 1 compares means of the tokens' log-probabilities.
+struct PowerPenalty {
+  double power = 1;  ///< 0: no penalty, higher: longer responses
+  [[nodiscard]] double operator()(Index length) const { return std::pow(static_cast<double>(length), power); }
+};
+
+/// When a prompt of a beam search is done, once it has all its hypotheses.
+enum class BeamStop {
+  exact,    ///< when no running beam can beat the worst of them at any length (transformers: "never")
+  current,  ///< when none beats it if it ended now: quicker, and misses longer responses that a penalty would
+            ///< have preferred (transformers' default, `early_stopping=False`)
+};
+
 /// A finished response and its score: log-probability / length penalty.
 struct Hypothesis {
   std::vector<std::int32_t> tokens;  ///< the end token included, if it was reached
@@ -30,12 +43,12 @@ struct BeamOptions {
   Index beams = 4;             ///< hypotheses kept of each prompt; 1 is greedy search
   Index max_tokens = 128;      ///< longest response
   std::int32_t end_token = 1;  ///< ends a response and is part of it
+  BeamStop stop = BeamStop::exact;
 };
 
-/// The `beams` best responses to every prompt, best first. A prompt is done when no running beam can still
-/// beat its worst kept hypothesis. A response cut off at max_tokens counts as finished. There are fewer
-/// hypotheses than beams where there are fewer responses of a probability above 0. Throws NumericError if the
-/// model's logits are NaN.
+/// The `beams` best responses to every prompt, best first; `BeamStop` says when a prompt is done. A response
+/// cut off at max_tokens counts as finished. There are fewer hypotheses than beams where there are fewer
+/// responses of a probability above 0. Throws NumericError if the model's logits are NaN.
 template <LanguageModel M, class Penalty = GnmtPenalty>
 [[nodiscard]] std::vector<std::vector<Hypothesis>> beam_search(const M& model, const Sequences& prompts,
                                                                const BeamOptions& options,
@@ -121,11 +134,14 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
         }
       }
       const auto score_at = [&](Index length) { return next[0].log_probability / penalty(length); };
+      const auto best_possible = [&] {
+        return options.stop == BeamStop::current ? score_at(t + 1)
+                                                 : std::max(score_at(t + 2), score_at(options.max_tokens));
+      };
       if (t + 1 == options.max_tokens) {
         for (Beam& beam : next) finish(prompt, std::move(beam));
       } else if (!next.empty() &&
-                 (done[prompt].size() < width ||
-                  done[prompt].back().score < std::max(score_at(t + 2), score_at(options.max_tokens)))) {
+                 (done[prompt].size() < width || done[prompt].back().score < best_possible())) {
         for (std::size_t i = 0; i < next.size(); ++i) {
           kept_rows.push_back(next_rows[i]);
           tokens.push_back(next[i].tokens.back());

@@ -43,22 +43,23 @@ struct FormatT5 {
   }
 
   static Json write(const EncoderDecoderConfig& c) {
-    refuse(*c.scaled_head != *c.tied_head, "t5", "a tied head that is not scaled, or the reverse");
-    return {{"vocab_size", c.vocabulary},
-            {"d_model", c.width},
-            {"d_kv", c.head_width},
-            {"d_ff", c.hidden},
-            {"num_layers", c.encoder_layers},
-            {"num_decoder_layers", c.decoder_layers},
-            {"num_heads", c.heads},
-            {"relative_attention_num_buckets", c.buckets},
-            {"relative_attention_max_distance", c.max_distance},
-            {"dropout_rate", c.dropout},
-            {"layer_norm_epsilon", c.norm_epsilon},
-            {"feed_forward_proj", gated ? "gated-gelu" : "relu"},
-            {"decoder_start_token_id", c.start_token},
-            {"is_encoder_decoder", true},
-            {"tie_word_embeddings", *c.tied_head}};
+    Json json{{"vocab_size", c.vocabulary},
+              {"d_model", c.width},
+              {"d_kv", c.head_width},
+              {"d_ff", c.hidden},
+              {"num_layers", c.encoder_layers},
+              {"num_decoder_layers", c.decoder_layers},
+              {"num_heads", c.heads},
+              {"relative_attention_num_buckets", c.buckets},
+              {"relative_attention_max_distance", c.max_distance},
+              {"dropout_rate", c.dropout},
+              {"layer_norm_epsilon", c.norm_epsilon},
+              {"feed_forward_proj", gated ? "gated-gelu" : "relu"},
+              {"decoder_start_token_id", c.start_token},
+              {"is_encoder_decoder", true},
+              {"tie_word_embeddings", *c.tied_head}};
+    if (*c.scaled_head != *c.tied_head) json["scale_decoder_outputs"] = *c.scaled_head;
+    return json;
   }
 
   static FileLayout layout() {

@@ -2,9 +2,9 @@
 # Called from the repository's root, under "set -euo pipefail".
 
 # Debian's packages: what the library and its examples need, what the tests and benchmarks need besides.
-example_packages="g++ cmake ninja-build libeigen3-dev libfmt-dev libopenblas-openmp-dev libcli11-dev
+example_packages="g++ cmake ninja-build libeigen3-dev libfmt-dev libcli11-dev
   nlohmann-json3-dev gnuplot-nox festlex-cmu"
-test_packages="catch2 libbenchmark-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev"
+test_packages="catch2 libbenchmark-dev libopenblas-openmp-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev"
 
 say() { printf '\n== %s\n' "$*"; }
 

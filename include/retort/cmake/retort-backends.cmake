@@ -1,9 +1,9 @@
 # What retort takes from the machine it is compiled on: threads and a matrix product. Used by retort's own build
 # and by its installed package, so that both choose alike.
 #
-#   RETORT_BLAS = AUTO     OpenBLAS if it is found, Eigen otherwise
+#   RETORT_GEMM = retort   its own, the quickest for the shapes of transformers (docs/benchmarks.md)
 #                 OpenBLAS OpenBLAS, or the configuration stops
-#                 Eigen    no BLAS
+#                 Eigen    Eigen's
 
 # Finds OpenBLAS' library and cblas.h; sets RETORT_OPENBLAS_LIBRARY and RETORT_OPENBLAS_INCLUDE_DIR in the cache.
 # Debian keeps its variants in folders of their own. The one that runs on OpenMP comes first: it shares retort's
@@ -22,23 +22,23 @@ function(retort_choose_backends)
   set(include_dirs)
   set(definitions)
 
-  if(NOT RETORT_BLAS MATCHES "^(AUTO|OpenBLAS|Eigen)$")
-    message(FATAL_ERROR "retort: RETORT_BLAS is '${RETORT_BLAS}', expected one of AUTO, OpenBLAS, Eigen")
+  if(NOT RETORT_GEMM MATCHES "^(retort|OpenBLAS|Eigen)$")
+    message(FATAL_ERROR "retort: RETORT_GEMM is '${RETORT_GEMM}', expected one of retort, OpenBLAS, Eigen")
   endif()
-  set(gemm "Eigen (RETORT_BLAS=Eigen)")
-  if(NOT RETORT_BLAS STREQUAL "Eigen")
+  set(gemm "${RETORT_GEMM}")
+  if(RETORT_GEMM STREQUAL "Eigen")
+    list(APPEND definitions RETORT_GEMM_EIGEN=1)
+  elseif(RETORT_GEMM STREQUAL "OpenBLAS")
     retort_find_openblas()
     if(RETORT_OPENBLAS_LIBRARY AND RETORT_OPENBLAS_INCLUDE_DIR)
       set(gemm "OpenBLAS (${RETORT_OPENBLAS_LIBRARY})")
       list(APPEND libraries "${RETORT_OPENBLAS_LIBRARY}")
       list(APPEND include_dirs "${RETORT_OPENBLAS_INCLUDE_DIR}")
-      list(APPEND definitions RETORT_BLAS_CBLAS=1)
-    elseif(RETORT_BLAS STREQUAL "OpenBLAS")
-      message(FATAL_ERROR "retort: RETORT_BLAS=OpenBLAS, but OpenBLAS was not found (library: "
+      list(APPEND definitions RETORT_GEMM_CBLAS=1)
+    else()
+      message(FATAL_ERROR "retort: RETORT_GEMM=OpenBLAS, but OpenBLAS was not found (library: "
         "${RETORT_OPENBLAS_LIBRARY}, cblas.h: ${RETORT_OPENBLAS_INCLUDE_DIR}); on Debian: apt-get install "
         "libopenblas-openmp-dev, elsewhere set RETORT_OPENBLAS_LIBRARY and RETORT_OPENBLAS_INCLUDE_DIR")
-    else()
-      set(gemm "Eigen (no OpenBLAS found)")
     endif()
   endif()
 

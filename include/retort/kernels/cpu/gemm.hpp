@@ -5,22 +5,24 @@
 #include "retort/kernels/contract.hpp"
 #include "retort/tensor/device.hpp"
 
-#if defined(RETORT_BLAS_CBLAS)
+#if defined(RETORT_GEMM_CBLAS)
 #include <cblas.h>
-#else
+#elif defined(RETORT_GEMM_EIGEN)
 #include "retort/kernels/cpu/eigen.hpp"
+#else
+#include "retort/kernels/cpu/gemm_tiles.hpp"
 #endif
 
 namespace retort::kernels {
 
 /// C (m, n) = alpha op_a(A) op_b(B) + beta C, row-major with leading dimensions lda, ldb, ldc; op(A) is (m,
 /// k) and op(B) is (k, n). beta = 0 never reads C. The one place where matrix products are computed on the
-/// CPU: by the BLAS that CMake found (RETORT_BLAS_CBLAS), else by Eigen.
+/// CPU: by gemm_tiles.hpp, or by a BLAS (RETORT_GEMM_CBLAS) or Eigen (RETORT_GEMM_EIGEN) if the build asks for it.
 template <Real T>
 void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const T* a, Index lda, const T* b,
           Index ldb, T beta, T* c, Index ldc) {
   if (m == 0 || n == 0) return;
-#if defined(RETORT_BLAS_CBLAS)
+#if defined(RETORT_GEMM_CBLAS)
   const auto transposition = [](Op op) { return op == Op::none ? CblasNoTrans : CblasTrans; };
   const auto i = [](Index x) { return static_cast<blasint>(x); };
   const Index lda1 = std::max<Index>(1, lda), ldb1 = std::max<Index>(1, ldb);
@@ -30,7 +32,7 @@ void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const
   else
     cblas_dgemm(CblasRowMajor, transposition(op_a), transposition(op_b), i(m), i(n), i(k), alpha, a, i(lda1),
                 b, i(ldb1), beta, c, i(ldc));
-#else
+#elif defined(RETORT_GEMM_EIGEN)
   using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Stride = Eigen::OuterStride<>;
   const bool ta = op_a == Op::transpose, tb = op_b == Op::transpose;
@@ -46,6 +48,8 @@ void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const
   if (!ta && tb) mc.noalias() += alpha * ma * mb.transpose();
   if (ta && !tb) mc.noalias() += alpha * ma.transpose() * mb;
   if (ta && tb) mc.noalias() += alpha * ma.transpose() * mb.transpose();
+#else
+  cpu::multiply(cpu::Product<T>{op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc});
 #endif
 }
 

@@ -1,0 +1,366 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <type_traits>
+
+#include "retort/core/parallel.hpp"
+#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cpu/pack.hpp"
+#include "retort/tensor/pool.hpp"
+#include "retort/tensor/tensor.hpp"
+
+/// The matrix product in tiles (Goto and van de Geijn 2008): blocks of both factors are copied into panels
+/// that the innermost loop reads one after the other, and that loop keeps a tile of the result in registers.
+/// A thread takes a block of the result at a time; every element adds its products in the same order whatever
+/// the number of threads and wherever it stands.
+namespace retort::kernels::cpu {
+
+/// A product: C (m, n) = alpha op_a(A) op_b(B) + beta C, see `gemm`.
+template <Real T>
+struct Product {
+  Op op_a, op_b;
+  Index m, n, k;
+  T alpha;
+  const T* a;
+  Index lda;
+  const T* b;
+  Index ldb;
+  T beta;
+  T* c;
+  Index ldc;
+};
+
+/// Sizes of the tile in registers, and of what is packed at a time (elements).
+template <Real T>
+struct GemmSizes {
+  static constexpr Index lanes = Pack<T>::size;
+#if defined(__AVX512F__) || defined(__aarch64__)
+  static constexpr int rows = 8;  // 8 x 3 registers of sums, 3 of B, one of A: 28 of 32
+#else
+  static constexpr int rows = 4;  // 4 x 3, 3 and 1: 16 of 16
+#endif
+  static constexpr int vectors = 3;
+  static constexpr Index columns = vectors * lanes;
+  static constexpr Index panel = std::max<Index>(lanes, rows);  // rows of A that are packed side by side
+  static constexpr Index depth = 384;                           // of k: a panel of B stays in the first cache
+  static constexpr Index shared = 1024;                         // rows or columns that all threads read
+  static constexpr Index own = 384;      // columns or rows that a thread packs at a time
+  static constexpr Index few_rows = 16;  // of A, for which B is not worth packing
+  static constexpr Index small_depth = 256, small_product = 80 * 80 * 80;
+};
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+/// As many registers as one has lanes, for Eigen's ptranspose.
+template <Real T>
+using Square = Eigen::internal::PacketBlock<typename Pack<T>::Packet, Pack<T>::size>;
+#pragma GCC diagnostic pop
+
+/// Copies `count` columns of k numbers into panels of `width` columns: number l of column j goes to panel j /
+/// width, place l * width + j % width. It comes from from[l * ld + j]. Columns that are missing in the last
+/// panel are 0.
+template <Real T>
+void pack_rows(const T* from, Index ld, Index k, Index count, Index width, T* to) {
+  for (Index l = 0; l < k; ++l, from += ld)
+    for (Index j = 0; j < count; j += width) {
+      T* const place = to + j * k + l * width;
+      for (Index i = 0; i < width; i += Pack<T>::size) {
+        const Index rest = count - j - i;
+        if (rest >= Pack<T>::size)
+          Pack<T>::load(from + j + i).store(place + i);
+        else
+          Pack<T>::load(from + j + i, std::max<Index>(0, rest)).store(place + i);
+      }
+    }
+}
+
+/// The same from from[j * ld + l]: squares of a register's width are transposed.
+template <Real T>
+void pack_columns(const T* from, Index ld, Index k, Index count, Index width, T* to) {
+  constexpr Index lanes = Pack<T>::size;
+  Square<T> square;
+  for (Index j = 0; j < (count + width - 1) / width * width; j += lanes) {
+    T* const place = to + j / width * width * k + j % width;
+    for (Index l = 0; l < k; l += lanes) {
+      const Index rest = std::min(lanes, k - l);
+      for (Index i = 0; i < lanes; ++i) {
+        const T* const column = from + (j + i) * ld + l;
+        square.packet[i] = j + i >= count  ? Pack<T>(T(0)).v
+                           : rest == lanes ? Pack<T>::load(column).v
+                                           : Pack<T>::load(column, rest).v;
+      }
+      Eigen::internal::ptranspose(square);
+      for (Index i = 0; i < rest; ++i) Pack<T>(square.packet[i]).store(place + (l + i) * width);
+    }
+  }
+}
+
+/// One tile of the result: C (rows, columns) = alpha A B + beta C. Number l of A's row i is at a[i][l *
+/// a_step], B's row l at b + l * b_step. Rows and columns beyond `rows` and `columns` are not written; with
+/// `Whole` those of B may be read.
+template <Real T, int Rows, int Vectors, bool Whole = true>
+void multiply_tile(Index k, T alpha, const std::array<const T*, Rows>& a, Index a_step, const T* b,
+                   Index b_step, T beta, T* c, Index ldc, Index rows, Index columns) {
+  constexpr Index lanes = Pack<T>::size;
+  const Index rest = columns - (Vectors - 1) * lanes;  // of the last vector
+  Pack<T> sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < Vectors; ++j) {
+      sum[i][j] = Pack<T>(T(0));
+      if (i < rows) __builtin_prefetch(c + i * ldc + j * lanes, 1);
+    }
+  for (Index l = 0; l < k; ++l, b += b_step) {
+    Pack<T> right[Vectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < Vectors; ++j)
+      right[j] = Whole || j + 1 < Vectors ? Pack<T>::load(b + j * lanes) : Pack<T>::load(b + j * lanes, rest);
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const Pack<T> left(a[static_cast<std::size_t>(i)][l * a_step]);
+#pragma GCC unroll 8
+      for (int j = 0; j < Vectors; ++j) sum[i][j] = fma(left, right[j], sum[i][j]);
+    }
+  }
+  const Pack<T> scale(alpha), keep(beta);
+  const auto finish = [&](auto load, auto store) {
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      if (i >= rows) return;
+#pragma GCC unroll 8
+      for (int j = 0; j < Vectors; ++j) {
+        T* const place = c + i * ldc + j * lanes;
+        const Pack<T> product = scale * sum[i][j];
+        if (beta == T(0))
+          store(place, j, product);
+        else
+          store(place, j, fma(keep, load(place, j), product));
+      }
+    }
+  };
+  if (rest == lanes)
+    finish([](const T* p, int) { return Pack<T>::load(p); }, [](T* p, int, Pack<T> x) { x.store(p); });
+  else
+    finish([&](const T* p, int j) { return j + 1 < Vectors ? Pack<T>::load(p) : Pack<T>::load(p, rest); },
+           [&](T* p, int j, Pack<T> x) { j + 1 < Vectors ? x.store(p) : x.store(p, rest); });
+}
+
+/// The function for a tile of so many columns.
+template <Real T, bool Whole>
+auto tile_of(Index columns) {
+  using S = GemmSizes<T>;
+  return columns > 2 * S::lanes ? multiply_tile<T, S::rows, 3, Whole>
+         : columns > S::lanes   ? multiply_tile<T, S::rows, 2, Whole>
+                                : multiply_tile<T, S::rows, 1, Whole>;
+}
+
+/// All tiles of C (m, n) = alpha A B + beta C from packed factors of depth k.
+template <Real T>
+void multiply_panels(Index m, Index n, Index k, T alpha, const T* packed_a, const T* packed_b, T beta, T* c,
+                     Index ldc) {
+  using S = GemmSizes<T>;
+  for (Index j = 0; j < n; j += S::columns) {
+    const Index columns = std::min(S::columns, n - j);
+    const auto tile = tile_of<T, true>(columns);
+    for (Index i = 0; i < m; i += S::rows) {
+      std::array<const T*, S::rows> a;
+      for (int r = 0; r < S::rows; ++r)
+        a[static_cast<std::size_t>(r)] = packed_a + i / S::panel * S::panel * k + i % S::panel + r;
+      tile(k, alpha, a, S::panel, packed_b + j * k, S::columns, beta, c + i * ldc + j, ldc,
+           std::min<Index>(S::rows, m - i), columns);
+    }
+  }
+}
+
+/// A small product, of depth k <= `small_depth`: both factors are read where they stand, but for a transposed
+/// B.
+template <Real T>
+void multiply_small(const Product<T>& p) {
+  using S = GemmSizes<T>;
+  alignas(64) T packed[S::small_depth * S::columns];
+  const Index row = p.op_a == Op::none ? p.lda : 1, step = p.op_a == Op::none ? 1 : p.lda;
+  for (Index j = 0; j < p.n; j += S::columns) {
+    const Index columns = std::min(S::columns, p.n - j);
+    const bool pack = p.op_b == Op::transpose;
+    if (pack) pack_columns(p.b + j * p.ldb, p.ldb, p.k, columns, S::columns, packed);
+    const T* const b = pack ? packed : p.b + j;
+    const Index b_step = pack ? S::columns : p.ldb;
+    const auto tile =
+        pack || columns % S::lanes == 0 ? tile_of<T, true>(columns) : tile_of<T, false>(columns);
+    for (Index i = 0; i < p.m; i += S::rows) {
+      const Index rows = std::min<Index>(S::rows, p.m - i);
+      std::array<const T*, S::rows> a;
+      for (int r = 0; r < S::rows; ++r)
+        a[static_cast<std::size_t>(r)] = p.a + (i + std::min<Index>(r, rows - 1)) * row;
+      tile(p.k, p.alpha, a, step, b, b_step, p.beta, p.c + i * p.ldc + j, p.ldc, rows, columns);
+    }
+  }
+}
+
+/// Sums of the registers, each over its lanes: sum i at to[i].
+template <Real T, std::size_t Count>
+void sum_lanes(const std::array<Pack<T>, Count>& packs, T* to) {
+  constexpr int lanes = Pack<T>::size;
+  static_assert(Count % lanes == 0);
+  for (std::size_t first = 0; first < Count; first += lanes) {
+    Square<T> square;
+    for (std::size_t i = 0; i < lanes; ++i) square.packet[i] = packs[first + i].v;
+    Eigen::internal::ptranspose(square);
+    for (int step = 1; step < lanes; step *= 2)
+      for (int i = 0; i < lanes; i += 2 * step)
+        square.packet[i] = Eigen::internal::padd(square.packet[i], square.packet[i + step]);
+    Pack<T>(square.packet[0]).store(to + first);
+  }
+}
+
+/// C (Rows, columns <= 16 / Rows) = alpha A B' + beta C by dot products of rows.
+template <Real T, int Rows>
+void multiply_dots(Index k, T alpha, const T* a, Index lda, const T* b, Index ldb, T beta, T* c, Index ldc,
+                   Index columns) {
+  constexpr Index lanes = Pack<T>::size;
+  constexpr int across = 16 / Rows;
+  std::array<Pack<T>, 16> sum;
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) sum[static_cast<std::size_t>(i)] = Pack<T>(T(0));
+  std::array<const T*, across> right;
+  for (int j = 0; j < across; ++j)
+    right[static_cast<std::size_t>(j)] = b + std::min<Index>(j, columns - 1) * ldb;
+  const auto add = [&](auto load) {
+    Pack<T> left[Rows];
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) left[i] = load(a + i * lda);
+#pragma GCC unroll 16
+    for (int j = 0; j < across; ++j) {
+      const Pack<T> x = load(right[static_cast<std::size_t>(j)]);
+#pragma GCC unroll 16
+      for (int i = 0; i < Rows; ++i) {
+        auto& s = sum[static_cast<std::size_t>(i * across + j)];
+        s = fma(left[i], x, s);
+      }
+    }
+  };
+  Index l = 0;
+  for (; l + lanes <= k; l += lanes) add([&](const T* p) { return Pack<T>::load(p + l); });
+  if (l < k) add([&](const T* p) { return Pack<T>::load(p + l, k - l); });
+  std::array<T, 16> total;
+  sum_lanes<T>(sum, total.data());
+  for (int i = 0; i < Rows; ++i)
+    for (Index j = 0; j < columns; ++j) {
+      const T product = alpha * total[static_cast<std::size_t>(i * across + j)];
+      T& out = c[i * ldc + j];
+      out = beta == T(0) ? product : product + beta * out;
+    }
+}
+
+/// A product of few rows with a transposed B, as in decoding: every row of B is read once.
+template <Real T>
+void multiply_few_rows(const Product<T>& p) {
+  constexpr Index together = 16;  // rows of B that stay in the first cache while the rows of A pass
+  const Index grain = std::max<Index>(1, 500'000 / (p.m * p.k * together + 1));
+  parallel_for((p.n + together - 1) / together, grain, [&](Index begin, Index end) {
+    for (Index first = begin * together; first < std::min(end * together, p.n); first += together) {
+      const Index last = std::min(first + together, p.n);
+      for (Index i = 0; i < p.m;) {
+        const auto rows = [&]<int Rows>(std::integral_constant<int, Rows>) {
+          constexpr Index across = 16 / Rows;
+          for (Index j = first; j < last; j += across)
+            multiply_dots<T, Rows>(p.k, p.alpha, p.a + i * p.lda, p.lda, p.b + j * p.ldb, p.ldb, p.beta,
+                                   p.c + i * p.ldc + j, p.ldc, std::min(across, last - j));
+          i += Rows;
+        };
+        if (p.m - i >= 4)
+          rows(std::integral_constant<int, 4>{});
+        else if (p.m - i >= 2)
+          rows(std::integral_constant<int, 2>{});
+        else
+          rows(std::integral_constant<int, 1>{});
+      }
+    }
+  });
+}
+
+/// A large product. The smaller of A's rows and B's columns are packed once, for all threads; the other
+/// factor is divided into blocks, which a thread packs and multiplies.
+template <Real T>
+void multiply_blocks(const Product<T>& p) {
+  using S = GemmSizes<T>;
+  const auto parts_of = [](Index length, Index largest) { return (length + largest - 1) / largest; };
+  const double work = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+  const Index threads = in_parallel() || work < 4e6 ? 1 : thread_count();
+  const bool share_a = p.m <= p.n;
+  const Index shared_length = share_a ? p.m : p.n, own_length = share_a ? p.n : p.m;
+  const Index shared_panel = share_a ? S::panel : S::columns, own_panel = share_a ? S::columns : S::panel;
+
+  const auto pack_a = [&](Index row, Index rows, Index first, Index k, T* to) {
+    if (p.op_a == Op::none)
+      pack_columns(p.a + row * p.lda + first, p.lda, k, rows, S::panel, to);
+    else
+      pack_rows(p.a + first * p.lda + row, p.lda, k, rows, S::panel, to);
+  };
+  const auto pack_b = [&](Index column, Index columns, Index first, Index k, T* to) {
+    if (p.op_b == Op::none)
+      pack_rows(p.b + first * p.ldb + column, p.ldb, k, columns, S::columns, to);
+    else
+      pack_columns(p.b + column * p.ldb + first, p.ldb, k, columns, S::columns, to);
+  };
+  const auto each = [&](Index count, const auto& body) {
+    if (threads > 1)
+      parallel_each(count, 1, body);
+    else
+      for (Index i = 0; i < count; ++i) body(i);
+  };
+
+  // Blocks of equal size, as many for every thread.
+  Index blocks = parts_of(own_length, S::own);
+  if (blocks < 8 * threads) blocks = parts_of(blocks, threads) * threads;
+  const Index own = parts_of(parts_of(own_length, blocks), own_panel) * own_panel;
+  blocks = parts_of(own_length, own);
+  const Index depths = std::max<Index>(1, parts_of(p.k, S::depth)), k_most = parts_of(p.k, depths);
+  const auto room = [&](Index elements) {
+    return Buffer<CpuDevice>(static_cast<std::size_t>(elements) * sizeof(T));
+  };
+  const Buffer<CpuDevice> shared_room =
+      room(parts_of(std::min(shared_length, S::shared), shared_panel) * shared_panel * k_most);
+  auto* const shared = static_cast<T*>(shared_room.data());
+
+  for (Index at = 0; at < shared_length; at += S::shared) {
+    const Index length = std::min(S::shared, shared_length - at);
+    for (Index part = 0; part < depths; ++part) {
+      const Index first = p.k * part / depths, k = p.k * (part + 1) / depths - first;
+      const T beta = part == 0 ? p.beta : T(1);
+      each(parts_of(length, shared_panel), [&](Index i) {
+        const Index from = i * shared_panel, count = std::min(shared_panel, length - from);
+        (share_a ? pack_a(at + from, count, first, k, shared + from * k)
+                 : pack_b(at + from, count, first, k, shared + from * k));
+      });
+      each(blocks, [&](Index block) {
+        const Index from = block * own, count = std::min(own, own_length - from);
+        const Buffer<CpuDevice> own_room = room(own * k);
+        auto* const packed = static_cast<T*>(own_room.data());
+        if (share_a) {
+          pack_b(from, count, first, k, packed);
+          multiply_panels(length, count, k, p.alpha, shared, packed, beta, p.c + at * p.ldc + from, p.ldc);
+        } else {
+          pack_a(from, count, first, k, packed);
+          multiply_panels(count, length, k, p.alpha, packed, shared, beta, p.c + from * p.ldc + at, p.ldc);
+        }
+      });
+    }
+  }
+}
+
+/// Any product, the way that suits its size.
+template <Real T>
+void multiply(const Product<T>& p) {
+  using S = GemmSizes<T>;
+  if (p.op_a == Op::none && p.op_b == Op::transpose && p.m <= S::few_rows && p.n > p.m)
+    multiply_few_rows(p);
+  else if (p.k <= S::small_depth && p.m * p.n * p.k <= S::small_product)
+    multiply_small(p);
+  else
+    multiply_blocks(p);
+}
+
+}  // namespace retort::kernels::cpu

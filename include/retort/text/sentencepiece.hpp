@@ -3,6 +3,8 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
@@ -16,6 +18,35 @@
 
 namespace retort {
 
+namespace detail {
+
+/// Whether the bytes of a SentencePiece model, a protocol buffer, have a normalizer_spec (field 3). It stands
+/// behind the pieces: of a file that is cut off between two pieces the library would make a model of the
+/// first ones.
+[[nodiscard]] inline bool has_normalizer(std::string_view model) {
+  std::size_t at = 0;
+  const auto number = [&] {  // a varint
+    std::uint64_t value = 0;
+    for (int shift = 0; at < model.size() && shift < 64; shift += 7) {
+      const auto byte = static_cast<unsigned char>(model[at++]);
+      value |= std::uint64_t{byte & 0x7Fu} << shift;
+      if (byte < 0x80) break;
+    }
+    return value;
+  };
+  while (at < model.size()) {
+    const std::uint64_t key = number();
+    if ((key & 7) != 2) return false;  // all of a model's fields have a length
+    if (key >> 3 == 3) return true;
+    const std::uint64_t size = number();
+    if (size > model.size() - at) return false;
+    at += size;
+  }
+  return false;
+}
+
+}  // namespace detail
+
 /// A SentencePiece model (Kudo & Richardson 2018) of any kind, run by the SentencePiece library, with tokens
 /// that are found in the text before it.
 class SentencePieceCodec final : public TokenCodec {
@@ -26,8 +57,9 @@ class SentencePieceCodec final : public TokenCodec {
       : bytes_(std::move(model)), added_(std::move(added)) {
     if (const auto status = processor_.LoadFromSerializedProto(bytes_); !status.ok())
       fail<ValueError>("sentencepiece", "no SentencePiece model or a damaged one: {}", status.ToString());
+    if (!detail::has_normalizer(bytes_))
+      fail<ValueError>("sentencepiece", "the model is cut off: it has no normalizer");
     size_ = processor_.GetPieceSize();
-    if (size_ == 0) fail<ValueError>("sentencepiece", "the model has no pieces");
     for (TokenId id = 0; id < size_; ++id) pieces_.try_emplace(processor_.IdToPiece(id), id);
     for (const AddedToken& token : added_) {
       const auto piece = pieces_.find(token.content);

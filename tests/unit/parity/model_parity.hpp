@@ -1,69 +1,12 @@
 #pragma once
 
-#include <filesystem>
-#include <map>
-#include <string>
-#include <vector>
-
-#include "catch.hpp"
-#include "numbers.hpp"
+#include "expected_of_model.hpp"
 #include "retort/generate/beam_search.hpp"
 #include "retort/io/hugging_face/folder.hpp"
 #include "retort/optim/adamw.hpp"
 
-/// Models of transformers' folders against what transformers computes with them, see
-/// tests/parity/models/make_model_fixtures.py.
+/// Comparisons of loaded models with what transformers says of them, in float and in double.
 namespace retort::test {
-
-/// Every variant: a family and what its configurations may ask for.
-inline const std::vector<std::string> model_variants{"gpt2",
-                                                     "gpt2_untied",
-                                                     "opt",
-                                                     "opt_post_norm_projected",
-                                                     "opt_no_bias",
-                                                     "gptj",
-                                                     "gptj_whole_head",
-                                                     "llama",
-                                                     "llama_head_dim_tied_biases",
-                                                     "llama_linear",
-                                                     "llama_llama3",
-                                                     "t5",
-                                                     "t5_v1_1_deep_decoder",
-                                                     "t5_v1_1_deep_encoder"};
-
-inline std::filesystem::path model_fixture(const std::string& variant) {
-  return std::filesystem::path(RETORT_TESTS_DIR) / "parity" / "models" / variant;
-}
-
-/// What transformers says of a variant.
-class ExpectedOfModel {
- public:
-  explicit ExpectedOfModel(const std::string& variant)
-      : file_(model_fixture(variant) / "expected.safetensors") {}
-
-  [[nodiscard]] std::vector<double> numbers(const std::string& name) const {
-    return file_.read<double>(name);
-  }
-  [[nodiscard]] std::vector<std::int32_t> ids(const std::string& name) const {
-    return file_.read<std::int32_t>(name);
-  }
-  /// Sequences stored as all their tokens and their lengths.
-  [[nodiscard]] Sequences sequences(const std::string& tokens, const std::string& lengths) const {
-    const auto all = ids(tokens);
-    Sequences out;
-    std::size_t at = 0;
-    for (const auto n : ids(lengths)) {
-      out.push_back(std::span(all).subspan(at, static_cast<std::size_t>(n)));
-      at += static_cast<std::size_t>(n);
-    }
-    return out;
-  }
-  [[nodiscard]] Sequences prompts() const { return sequences("prompts", "prompts.lengths"); }
-  [[nodiscard]] Sequences responses() const { return sequences("responses", "responses.lengths"); }
-
- private:
-  SafetensorsFile file_;
-};
 
 template <Backend B>
 AnyModel<B> load_variant(const std::string& variant) {
@@ -131,8 +74,7 @@ void check_gradients_of_models(double tolerance) {
       const auto layout = Format::layout();
       hugging_face::load_weights<B>(
           hugging_face::Tensors(folder.path, layout), layout,
-          hugging_face::placements<B>(layout, parameters(typed),
-                                      typed.config().heads * typed.config().head_width),
+          hugging_face::placements<B>(layout, parameters(typed), hugging_face::query_width(typed.config())),
           true);
     });
     (void)loss_of(model, expected, true);

@@ -5,6 +5,26 @@ using namespace retort;
 using namespace retort::test;
 using B = Cpu<float>;
 
+namespace retort::test {
+
+AnyModel<B> load_model(const std::filesystem::path& folder) {
+  return HuggingFaceFolder(folder).load<B>();
+}
+
+std::vector<float> logits_of(const AnyModel<B>& model, const ExpectedOfModel& expected) {
+  return response_logits(model, expected.prompts(), expected.responses()).to_host();
+}
+
+void train(AnyModel<B>& model, const ExpectedOfModel& expected, int steps) {
+  auto optimizer = AdamW{.learning_rate = 5e-3}.on(parameters(model));
+  for (int step = 0; step < steps; ++step) {
+    (void)loss_of(model, expected, true);
+    optimizer.step({});
+  }
+}
+
+}  // namespace retort::test
+
 TEST_CASE("logits of every family and variant are transformers' (float)") {
   check_logits<B>("logits32", 1e-4);
 }

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <fmt/ranges.h>
+
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -18,24 +21,26 @@ namespace retort {
 
 namespace hugging_face::detail {
 
-/// Weights that a configuration asks for, at least: what a file must have for it to be believed.
-[[nodiscard]] inline double least_weights(const DecoderConfig& given) {
+/// About as many weights as a configuration asks for: what a file must have for it to be believed.
+template <class Model>
+[[nodiscard]] double least_weights(const DecoderConfig& given) {
   const DecoderConfig c = given.resolved();
   const auto d = [](Index n) { return static_cast<double>(n); };
   const double inner = d(c.head_width) * d(2 * c.heads + 2 * c.kv_heads);
-  return d(c.vocabulary) * d(c.embedding_width) + d(c.layers) * d(c.width) * (inner + 2 * d(c.hidden));
+  const double positions = std::same_as<typename Model::Family::template Positions<typename Model::B>,
+                                        nn::NoPositions<typename Model::B>>
+                               ? 0
+                               : d(c.positions) * d(c.width);
+  return d(c.vocabulary) * d(c.embedding_width) + positions +
+         d(c.layers) * d(c.width) * (inner + 2 * d(c.hidden));
 }
-[[nodiscard]] inline double least_weights(const EncoderDecoderConfig& c) {
+template <class Model>
+[[nodiscard]] double least_weights(const EncoderDecoderConfig& c) {
   const auto d = [](Index n) { return static_cast<double>(n); };
   const double inner = 4 * d(c.head_width) * d(c.heads);
   return d(c.width) * (d(c.vocabulary) + (d(c.encoder_layers) + 2 * d(c.decoder_layers)) * inner +
-                       (d(c.encoder_layers) + d(c.decoder_layers)) * 2 * d(c.hidden));
-}
-
-/// Width of all query heads.
-template <class Config>
-[[nodiscard]] Index query_width(const Config& c) {
-  return c.heads * c.head_width;
+                       (d(c.encoder_layers) + d(c.decoder_layers)) * 2 * d(c.hidden)) +
+         d(c.buckets) * d(c.heads);
 }
 
 }  // namespace hugging_face::detail
@@ -46,9 +51,7 @@ class HuggingFaceFolder {
  public:
   explicit HuggingFaceFolder(std::filesystem::path path)
       : path_(std::move(path)), config_(path_ / "config.json") {
-    // A model that is stored with its weights packed in some way of its own.
-    if (config_.has({"quantization_config"}))
-      config_.complain("quantization_config", "{...}", "supported: null");
+    config_.require("quantization_config", nullptr);  // weights packed in some way of their own
   }
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
@@ -59,7 +62,7 @@ class HuggingFaceFolder {
   template <class Model>
   [[nodiscard]] bool holds() const {
     using Format = hugging_face::Format<typename Model::Family>;
-    return config().value("model_type", nlohmann::json()) == Format::model_type && Format::matches(config_);
+    return model_type() == Format::model_type && Format::matches(config_);
   }
 
   /// The model's configuration, as config.json has it.
@@ -81,22 +84,21 @@ class HuggingFaceFolder {
   [[nodiscard]] Model load_as() const {
     using Format = hugging_face::Format<typename Model::Family>;
     using B = typename Model::Backend;
-    if (!holds<Model>())
-      fail<FileError>("hugging_face", "'{}' holds a model of type {}, expected {}", path_.string(),
-                      config().value("model_type", nlohmann::json()).dump(), Model::Family::name);
+    if (!holds<Model>()) refuse_family(Model::Family::name);
     auto config = config_of<Model>();
     const hugging_face::FileLayout layout = Format::layout();
     const hugging_face::Tensors tensors(path_, layout);
     config.tied_head = head_is_tied(bool_of(config.tied_head), tensors, layout);
     try {
-      require_plausible(hugging_face::detail::least_weights(config), tensors);
+      require_plausible(hugging_face::detail::least_weights<Model>(config), tensors);
       Model model(config, std::nullopt);
-      const auto placements = hugging_face::placements<B>(layout, parameters(model),
-                                                          hugging_face::detail::query_width(model.config()));
-      hugging_face::load_weights<B>(tensors, layout, placements, bool_of(config.tied_head));
+      hugging_face::load_weights<B>(
+          tensors, layout,
+          hugging_face::placements<B>(layout, parameters(model), hugging_face::query_width(model.config())),
+          bool_of(config.tied_head));
       return model;
-    } catch (const ValueError& error) {  // sizes that make no model
-      fail<FileError>("hugging_face", "'{}': {}", config_.path().string(), error.what());
+    } catch (const ValueError& error) {
+      refuse_sizes(error);
     }
   }
 
@@ -111,18 +113,25 @@ class HuggingFaceFolder {
   [[nodiscard]] AnyModel<B> load_choice(std::type_identity<std::variant<Models...>>) const {
     std::optional<AnyModel<B>> model;
     const auto attempt = [&]<class Model>(std::type_identity<Model>) {
-      if (model || !holds<Model>()) return;
-      model.emplace(load_as<Model>());
+      if (!model && holds<Model>()) model.emplace(load_as<Model>());
     };
     (attempt(std::type_identity<Models>{}), ...);
-    if (!model) {
-      std::string types;
-      for (const std::string type : {hugging_face::Format<typename Models::Family>::model_type...})
-        if (types.find(type) == std::string::npos || !types.ends_with(type))
-          types += (types.empty() ? "" : ", ") + type;
-      config_.complain("model_type", config().value("model_type", nlohmann::json()), "supported: " + types);
-    }
+    if (!model) refuse_type({hugging_face::Format<typename Models::Family>::model_type...});
     return std::move(*model);
+  }
+
+  [[nodiscard]] nlohmann::json model_type() const { return config().value("model_type", nlohmann::json()); }
+
+  [[noreturn]] void refuse_family(const char* expected) const {
+    fail<FileError>("hugging_face", "'{}' holds a model of type {}, expected {}", path_.string(),
+                    model_type().dump(), expected);
+  }
+  [[noreturn]] void refuse_type(const std::set<std::string>& supported) const {
+    config_.complain("model_type", model_type(), fmt::format("supported: {}", fmt::join(supported, ", ")));
+  }
+  /// Sizes that make no model come from the file.
+  [[noreturn]] void refuse_sizes(const ValueError& error) const {
+    fail<FileError>("hugging_face", "'{}': {}", config_.path().string(), error.what());
   }
 
   /// As transformers 5 decides it: a head that the file has with other values than the token table is not
@@ -131,7 +140,7 @@ class HuggingFaceFolder {
                                   const hugging_face::FileLayout& layout) const {
     const auto *head = tensors.find(layout.head), *table = tensors.find(layout.embedding);
     if (tied) return head == nullptr || table == nullptr || hugging_face::equal_tensors(*head, *table);
-    return head == nullptr && config().value("model_type", nlohmann::json()) == "t5";
+    return head == nullptr && model_type() == "t5";
   }
 
   /// A configuration whose model is far larger than its weights is not made: the memory would be asked for

@@ -90,6 +90,12 @@ inline std::pair<Index, Index> rows_of(Part part, Index rows, Index queries) {
 
 }  // namespace detail
 
+/// Width of all query heads of a model.
+template <class Config>
+[[nodiscard]] Index query_width(const Config& config) {
+  return config.heads * config.head_width;
+}
+
 /// The table of a family for one model: every parameter, each row exactly once (else ValueError: the table is
 /// wrong). `queries` is the width of all query heads.
 template <Backend B>

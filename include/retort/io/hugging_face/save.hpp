@@ -52,38 +52,26 @@ inline void drop_other_spellings(Json& config) {
     config.erase(name);
 }
 
-}  // namespace hugging_face::detail
-
-/// Writes a model as a folder that transformers reads: config.json, and model.safetensors or shards with an
-/// index. The folder is made if it is not there; each file is replaced whole or not at all. Throws ValueError
-/// for a model that the family's format cannot express, FileError if a file cannot be written.
-template <class Model>
-void save_hugging_face(Model& model, const std::filesystem::path& folder,
-                       const HuggingFaceSaveOptions& options = {}) {
-  using B = typename Model::Backend;
-  using Format = hugging_face::Format<typename Model::Family>;
-  const std::size_t element = dtype_bytes(options.dtype);
+/// Writes config.json and the tensors; `config` has what the family's format says.
+template <Backend B>
+void write_folder(const std::filesystem::path& folder, Json config, const FileLayout& layout,
+                  const std::vector<Placement<B>>& placements, const HuggingFaceSaveOptions& options) {
   if (!can_write(options.dtype))
     fail<ValueError>("save_hugging_face", "dtype '{}' is not written, expected F64, F32, BF16 or F16",
                      options.dtype);
-  nlohmann::json config = options.extra;
-  hugging_face::detail::drop_other_spellings(config);
-  config.update(Format::write(model.config()));
-  config["model_type"] = Format::model_type;
-  config["architectures"] = {Format::architecture};
-  config["dtype"] = options.dtype == "F64"    ? "float64"
-                    : options.dtype == "F32"  ? "float32"
-                    : options.dtype == "BF16" ? "bfloat16"
-                                              : "float16";
-  const hugging_face::FileLayout layout = Format::layout();
-  const auto placements = hugging_face::placements<B>(layout, parameters(model),
-                                                      hugging_face::detail::query_width(model.config()));
+  Json all = options.extra;
+  drop_other_spellings(all);
+  all.update(config);
+  all["dtype"] = options.dtype == "F64"    ? "float64"
+                 : options.dtype == "F32"  ? "float32"
+                 : options.dtype == "BF16" ? "bfloat16"
+                                           : "float16";
   // Cut into shards: as many tensors as fit, at least one.
-  std::vector<std::vector<const hugging_face::Placement<B>*>> shards(1);
-  std::size_t total = 0, in_shard = 0;
+  std::vector<std::vector<const Placement<B>*>> shards(1);
+  std::int64_t total = 0, in_shard = 0;
   for (const auto& p : placements) {
-    const std::size_t bytes = static_cast<std::size_t>(p.file_shape().size()) * element;
-    if (in_shard > 0 && in_shard + bytes > static_cast<std::size_t>(options.shard_bytes)) {
+    const auto bytes = p.file_shape().size() * static_cast<std::int64_t>(dtype_bytes(options.dtype));
+    if (in_shard > 0 && in_shard + bytes > options.shard_bytes) {
       shards.emplace_back();
       in_shard = 0;
     }
@@ -92,7 +80,7 @@ void save_hugging_face(Model& model, const std::filesystem::path& folder,
   }
   std::error_code ignored;
   std::filesystem::create_directories(folder, ignored);
-  nlohmann::json index{{"metadata", {{"total_size", total}}}, {"weight_map", nlohmann::json::object()}};
+  Json index{{"metadata", {{"total_size", total}}}, {"weight_map", Json::object()}};
   for (std::size_t s = 0; s < shards.size(); ++s) {
     const std::string file = shards.size() == 1
                                  ? "model.safetensors"
@@ -100,20 +88,39 @@ void save_hugging_face(Model& model, const std::filesystem::path& folder,
     SafetensorsWriter writer;
     writer.metadata("format", "pt");
     for (const auto* p : shards[s]) {
-      const std::string name = hugging_face::detail::full_name(layout, p->name);
-      hugging_face::detail::add_to(writer, name, *p, options.dtype);
+      const std::string name = full_name(layout, p->name);
+      add_to(writer, name, *p, options.dtype);
       index["weight_map"][name] = file;
     }
     writer.write(folder / file);
   }
-  // What an earlier model left would be read instead, or with it.
+  // What an earlier model left would be read instead.
   if (shards.size() > 1) {
     write_file(folder / "model.safetensors.index.json", index.dump(2) + "\n");
     std::filesystem::remove(folder / "model.safetensors", ignored);
   } else {
     std::filesystem::remove(folder / "model.safetensors.index.json", ignored);
   }
-  write_file(folder / "config.json", config.dump(2) + "\n");
+  write_file(folder / "config.json", all.dump(2) + "\n");
+}
+
+}  // namespace hugging_face::detail
+
+/// Writes a model as a folder that transformers reads: config.json, and model.safetensors or shards with an
+/// index. The folder is made if it is not there; each file is replaced whole or not at all. Throws ValueError
+/// for a model that the family's format cannot express, FileError if a file cannot be written.
+template <class Model>
+void save_hugging_face(Model& model, const std::filesystem::path& folder,
+                       const HuggingFaceSaveOptions& options = {}) {
+  using Format = hugging_face::Format<typename Model::Family>;
+  nlohmann::json config = Format::write(model.config());
+  config["model_type"] = Format::model_type;
+  config["architectures"] = {Format::architecture};
+  const auto layout = Format::layout();
+  hugging_face::detail::write_folder<typename Model::Backend>(
+      folder, std::move(config), layout,
+      hugging_face::placements(layout, parameters(model), hugging_face::query_width(model.config())),
+      options);
 }
 template <Backend B>
 void save_hugging_face(AnyModel<B>& model, const std::filesystem::path& folder,

@@ -8,6 +8,7 @@
 #include "retort/data/batches.hpp"
 #include "retort/distill/gkd.hpp"
 #include "retort/eval/edit_distance.hpp"
+#include "retort/generate/any_sampler.hpp"
 #include "retort/generate/beam_search.hpp"
 #include "retort/models/decoder.hpp"
 #include "retort/models/encoder_decoder.hpp"

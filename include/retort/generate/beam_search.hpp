@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "retort/generate/generate.hpp"
@@ -36,6 +37,7 @@ struct Hypothesis {
   std::vector<std::int32_t> tokens;  ///< the end token included, if it was reached
   double log_probability = 0;        ///< of the whole response
   double score = 0;
+  std::vector<double> log_probabilities = {};  ///< of each token
 };
 
 /// How beam search runs.
@@ -44,6 +46,7 @@ struct BeamOptions {
   Index max_tokens = 128;      ///< longest response
   std::int32_t end_token = 1;  ///< ends a response and is part of it
   BeamStop stop = BeamStop::exact;
+  std::span<const std::int32_t> more_end_tokens = {};  ///< others that end a response
 };
 
 /// The `beams` best responses to every prompt, best first; `BeamStop` says when a prompt is done. A response
@@ -59,6 +62,7 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
                      options.max_tokens);
   struct Beam {
     std::vector<std::int32_t> tokens;
+    std::vector<double> log_probabilities;
     double log_probability = 0;
   };
   struct Candidate {
@@ -86,7 +90,7 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
   const auto finish = [&](std::size_t prompt, Beam beam) {
     const double score = beam.log_probability / penalty(static_cast<Index>(beam.tokens.size()));
     auto& list = done[prompt];
-    list.push_back({std::move(beam.tokens), beam.log_probability, score});
+    list.push_back({std::move(beam.tokens), beam.log_probability, score, std::move(beam.log_probabilities)});
     std::ranges::stable_sort(list, [](const auto& a, const auto& b) { return a.score > b.score; });
     if (list.size() > width) list.pop_back();
   };
@@ -125,8 +129,9 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
         if (candidates[c].log_probability == -HUGE_VAL) break;  // impossible, like all that follow
         Beam beam = beams[prompt][static_cast<std::size_t>(candidates[c].row - first_row)];
         beam.tokens.push_back(candidates[c].token);
+        beam.log_probabilities.push_back(candidates[c].log_probability - beam.log_probability);
         beam.log_probability = candidates[c].log_probability;
-        if (candidates[c].token == options.end_token) {
+        if (detail::is_end_token(options, candidates[c].token)) {
           if (c < width) finish(prompt, std::move(beam));
         } else {
           next.push_back(std::move(beam));

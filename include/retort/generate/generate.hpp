@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <concepts>
+#include <span>
 #include <vector>
 
 #include "retort/core/philox.hpp"
@@ -13,6 +16,7 @@ struct GenerateOptions {
   Index max_tokens = 128;      ///< longest response
   std::int32_t end_token = 1;  ///< ends a response and is part of it
   RandomKey key = {};          ///< token t of sequence id i uses number t of key.fork(i)
+  std::span<const std::int32_t> more_end_tokens = {};  ///< others that do; a model may have several
 };
 
 /// Sampled responses with what sampling knows about them for free.
@@ -24,13 +28,33 @@ struct Generated {
   std::vector<bool> finished;     ///< per response: ended by the end token, not by max_tokens
 };
 
+namespace detail {
+
+/// Whether a token ends a response.
+template <class Options>
+[[nodiscard]] bool is_end_token(const Options& options, std::int32_t token) {
+  return token == options.end_token ||
+         std::ranges::find(options.more_end_tokens, token) != options.more_end_tokens.end();
+}
+
+}  // namespace detail
+
+/// Watches a generation and does nothing. Another observer is anything that can be called with the number of
+/// a prompt and the token that was chosen for it, its end token included: to show a response while it comes,
+/// for example.
+struct IgnoreTokens {
+  void operator()(std::size_t, const DrawnToken&) const {}
+};
+
 /// Samples a response to every prompt. All run as one batch; a finished sequence leaves it. `ids` names the
 /// sequences: the same (key, id) gives the same response whatever else is in the batch and however many
-/// threads there are. Nothing is recorded and dropout is off. Throws ValueError for a sampler's value out of
-/// range, NumericError when the logits are not numbers.
-template <LanguageModel M, Sampler S>
+/// threads there are. Nothing is recorded and dropout is off. `observe` is told every token, step by step, on
+/// the calling thread. Throws ValueError for a sampler's value out of range, NumericError when the logits are
+/// not numbers.
+template <LanguageModel M, Sampler S, std::invocable<std::size_t, const DrawnToken&> Observer = IgnoreTokens>
 [[nodiscard]] Generated generate(const M& model, const Sequences& prompts, std::span<const std::uint64_t> ids,
-                                 const S& sampler, const GenerateOptions& options) {
+                                 const S& sampler, const GenerateOptions& options,
+                                 const Observer& observe = {}) {
   using B = typename M::Backend;
   if (ids.size() != static_cast<std::size_t>(prompts.size()))
     fail<ValueError>("generate", "{} prompts but {} ids", prompts.size(), ids.size());
@@ -67,7 +91,8 @@ template <LanguageModel M, Sampler S>
       std::vector<std::size_t> still_live;
       for (std::size_t i = 0; i < live.size(); ++i) {
         drawn[live[i]].push_back(chosen[i]);
-        if (chosen[i].token == options.end_token) {
+        observe(live[i], chosen[i]);
+        if (detail::is_end_token(options, chosen[i].token)) {
           out.finished[live[i]] = true;
           continue;
         }

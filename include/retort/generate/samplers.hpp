@@ -157,6 +157,20 @@ concept Sampler = requires(const S s, float* row, Index n, std::vector<Index>& s
   {s.filter(row, n, scratch)};
 };
 
+namespace detail {
+
+/// Whether a sampler takes the highest logit: `Greedy` always, one that chooses at run time by
+/// `takes_highest()`.
+template <Sampler S>
+[[nodiscard]] bool takes_highest(const S& sampler) {
+  if constexpr (requires { sampler.takes_highest(); })
+    return sampler.takes_highest();
+  else
+    return std::same_as<S, Greedy>;
+}
+
+}  // namespace detail
+
 /// A token chosen from a row of logits.
 struct DrawnToken {
   std::int32_t token = 0;
@@ -173,34 +187,33 @@ template <Sampler S, class T>
   const auto log_q = kernels::cpu::log_normaliser(logits, n);
   if (std::isnan(log_q.rest)) fail<NumericError>("draw_token", "the logits are NaN, infinite or all -inf");
   DrawnToken drawn;
-  if constexpr (std::same_as<S, Greedy>) {
+  if (detail::takes_highest(sampler)) {
     drawn.token = static_cast<std::int32_t>(std::max_element(logits, logits + n) - logits);
     drawn.log_probability = static_cast<double>(log_q(logits[drawn.token]));
     return drawn;
-  } else {
-    std::vector<T> raw(logits, logits + n);
-    sampler.filter(logits, n, scratch);
-    const T shift = kernels::cpu::log_sum_exp(logits, n);
-    kernels::cpu::for_packs<T>(n, [&](Index i, Index c) {
-      using P = kernels::cpu::Pack<T>;
-      kernels::cpu::store(exp(kernels::cpu::load(logits + i, c) - P(shift)), logits + i, c);
-    });
-    double total = 0;
-    for (Index i = 0; i < n; ++i) total += static_cast<double>(logits[i]);
-    double reached = 0;
-    Index token = -1;
-    for (Index i = 0; i < n; ++i) {
-      if (!(logits[i] > T(0))) continue;
-      token = i;  // rounding at the end leaves the last possible token
-      reached += static_cast<double>(logits[i]);
-      if (reached > u * total) break;
-    }
-    if (token < 0) fail<NumericError>("draw_token", "the sampler left no token to draw");
-    drawn.token = static_cast<std::int32_t>(token);
-    drawn.log_probability = static_cast<double>(log_q(raw[static_cast<std::size_t>(token)]));
-    drawn.log_draw = std::log(static_cast<double>(logits[token]) / total);
-    return drawn;
   }
+  std::vector<T> raw(logits, logits + n);
+  sampler.filter(logits, n, scratch);
+  const T shift = kernels::cpu::log_sum_exp(logits, n);
+  kernels::cpu::for_packs<T>(n, [&](Index i, Index c) {
+    using P = kernels::cpu::Pack<T>;
+    kernels::cpu::store(exp(kernels::cpu::load(logits + i, c) - P(shift)), logits + i, c);
+  });
+  double total = 0;
+  for (Index i = 0; i < n; ++i) total += static_cast<double>(logits[i]);
+  double reached = 0;
+  Index token = -1;
+  for (Index i = 0; i < n; ++i) {
+    if (!(logits[i] > T(0))) continue;
+    token = i;  // rounding at the end leaves the last possible token
+    reached += static_cast<double>(logits[i]);
+    if (reached > u * total) break;
+  }
+  if (token < 0) fail<NumericError>("draw_token", "the sampler left no token to draw");
+  drawn.token = static_cast<std::int32_t>(token);
+  drawn.log_probability = static_cast<double>(log_q(raw[static_cast<std::size_t>(token)]));
+  drawn.log_draw = std::log(static_cast<double>(logits[token]) / total);
+  return drawn;
 }
 
 }  // namespace retort

@@ -61,6 +61,11 @@ class AnyModel {
   void each_parameter(F&& f) {
     visit([&](auto& m) { m.each_parameter(f); });
   }
+  /// Calls f with every linear layer.
+  template <class F>
+  void each_linear(F&& f) {
+    visit([&](auto& m) { m.each_linear(f); });
+  }
 
  private:
   Choice choice_;

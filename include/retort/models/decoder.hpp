@@ -139,6 +139,17 @@ class Decoder {
     if (head_bias_) f(*head_bias_);
   }
 
+  /// Calls f with every linear layer, in the order of their parameters; embeddings and head are none.
+  template <class F>
+  void each_linear(F&& f) {
+    if (project_in_) f(*project_in_);
+    for (auto& b : blocks_) {
+      b.attention.each_linear(f);
+      b.ff.each_linear(f);
+    }
+    if (project_out_) f(*project_out_);
+  }
+
  private:
   using NormLayer = typename Family::template Norm<B>;
   using FeedForward = typename Family::template FeedForward<B>;

@@ -139,6 +139,20 @@ class EncoderDecoder {
     if (head_) f(*head_);
   }
 
+  /// Calls f with every linear layer, in the order of their parameters; embeddings and head are none.
+  template <class F>
+  void each_linear(F&& f) {
+    const auto each = [&](Block& b) {
+      b.attention.each_linear(f);
+      b.ff.each_linear(f);
+    };
+    for (auto& b : encoder_) each(b);
+    for (auto& b : decoder_) {
+      each(b.self);
+      b.cross.each_linear(f);
+    }
+  }
+
  private:
   using NormLayer = typename Family::template Norm<B>;
   using FeedForward = typename Family::template FeedForward<B>;

@@ -79,6 +79,11 @@ struct SelfAttention {
     qkv.each_parameter(f);
     output.each_parameter(f);
   }
+  template <class F>
+  void each_linear(F&& f) {
+    f(qkv);
+    f(output);
+  }
 };
 
 /// Multi-head attention from a decoder's rows to an encoder's, keys and values from one fused projection.
@@ -111,6 +116,12 @@ struct CrossAttention {
     q.each_parameter(f);
     kv.each_parameter(f);
     output.each_parameter(f);
+  }
+  template <class F>
+  void each_linear(F&& f) {
+    f(q);
+    f(kv);
+    f(output);
   }
 };
 

@@ -36,6 +36,11 @@ struct Mlp {
     up.each_parameter(f);
     down.each_parameter(f);
   }
+  template <class F>
+  void each_linear(F&& f) {
+    f(up);
+    f(down);
+  }
 };
 
 /// down(act(gate(x)) * up(x)) (Shazeer 2020): T5 v1.1 and FLAN-T5 (GeluTanh), LLaMA (Silu).
@@ -64,6 +69,12 @@ struct GatedMlp {
     gate.each_parameter(f);
     up.each_parameter(f);
     down.each_parameter(f);
+  }
+  template <class F>
+  void each_linear(F&& f) {
+    f(gate);
+    f(up);
+    f(down);
   }
 };
 

@@ -60,6 +60,8 @@ FNR == 1 {
     complain("<" target ">: only retort/kernels/cpu includes Eigen")
   if (target ~ /^(nlohmann|CLI)\// && folder in tower)
     complain("<" target ">: retort/core to retort/distill need Eigen and fmt alone")
+  if (target ~ /^(pcre2|utf8proc|sentencepiece_processor)\.h$/ && folder != "text")
+    complain("<" target ">: only retort/text includes the libraries of the tokenizers")
   if (target ~ /^CLI\// && !(folder in tower))
     complain("<" target ">: command lines belong to programs")
   if (device_source && target ~ /^(fmt|Eigen|unsupported|catch2|nlohmann)\//)

@@ -40,6 +40,7 @@ class Bpe {
       if (!unknown_)
         fail<ValueError>("bpe", "the unknown token '{}' is not in the vocabulary", *options_.unknown);
     }
+    joins_words_ = options_.ignore_merges || !vocabulary_.id(space);
     bytes_.fill(none);
     if (options_.byte_fallback)
       for (unsigned b = 0; b < 256; ++b)
@@ -55,10 +56,21 @@ class Bpe {
       return *id;
     };
     const TokenId a = find(left), b = find(right);
+    joins_words_ |= right.starts_with(space) && !left.ends_with(space);
     merges_.set(key(a, b), {next_rank_++, find(std::string(left).append(right))});
   }
 
   [[nodiscard]] const Vocabulary& vocabulary() const { return vocabulary_; }
+
+  /// Bytes at the start of `text` whose ids do not depend on what follows. Where text is not cut into words
+  /// (LLaMA 2), a word still begins at each visible space of SentencePiece behind another character, if no
+  /// merge joins the two: the ids are the same, and words can be cached.
+  [[nodiscard]] std::size_t independent_prefix(std::string_view text) const {
+    if (joins_words_) return text.size();
+    for (std::size_t at = text.find(space, 1); at != text.npos; at = text.find(space, at + 1))
+      if (!text.substr(0, at).ends_with(space)) return at;
+    return text.size();
+  }
 
   /// Appends the ids of `word`, which is valid UTF-8 and not cut further.
   void encode(std::string_view word, std::vector<TokenId>& ids) const {
@@ -76,6 +88,7 @@ class Bpe {
 
  private:
   static constexpr TokenId none = -1;
+  static constexpr std::string_view space = "\u2581";
   struct Merge {
     std::uint32_t rank = 0;
     TokenId result = none;
@@ -100,6 +113,7 @@ class Bpe {
   std::array<TokenId, 256> bytes_{};  // of byte_fallback
   detail::FlatMap<Merge> merges_;
   std::uint32_t next_rank_ = 0;
+  bool joins_words_ = false;  // something may join a visible space with what stands before it
 
   static std::uint64_t key(TokenId left, TokenId right) {
     return (static_cast<std::uint64_t>(left) << 32) | static_cast<std::uint32_t>(right);

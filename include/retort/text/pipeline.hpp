@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -160,13 +161,15 @@ class Pipeline final : public TokenCodec {
       std::visit([&](const auto& s) { s(pieces); }, step);
     std::visit(
         [&](const auto& model) {
-          for (const auto& range : pieces.ranges) {
-            const std::string_view word = pieces[range];
-            if (cache.append(word, ids)) continue;
-            const std::size_t before = ids.size();
-            model.encode(word, ids);
-            cache.keep(word, std::span(ids).subspan(before));
-          }
+          for (const auto& range : pieces.ranges)
+            for (std::string_view rest = pieces[range]; !rest.empty();) {
+              const std::string_view word = rest.substr(0, model.independent_prefix(rest));
+              rest.remove_prefix(word.size());
+              if (cache.append(word, ids)) continue;
+              const std::size_t before = ids.size();
+              model.encode(word, ids);
+              cache.keep(word, std::span(ids).subspan(before));
+            }
         },
         parts_.model);
   }

@@ -48,6 +48,9 @@ class Unigram {
 
   [[nodiscard]] const Vocabulary& vocabulary() const { return vocabulary_; }
 
+  /// Bytes at the start of `text` whose ids do not depend on what follows: all of them.
+  [[nodiscard]] std::size_t independent_prefix(std::string_view text) const { return text.size(); }
+
   /// Appends the ids of `word`, which is valid UTF-8. Throws ValueError if it has a character without a token
   /// and there is no token for such.
   void encode(std::string_view word, std::vector<TokenId>& ids) const {

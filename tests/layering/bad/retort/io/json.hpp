@@ -1,2 +1,3 @@
 #include "retort/distill/gkd.hpp"
 #include <CLI/CLI.hpp>
+#include <pcre2.h>

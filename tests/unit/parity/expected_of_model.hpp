@@ -38,7 +38,9 @@ inline std::filesystem::path model_fixture(const std::string& variant) {
 class ExpectedOfModel {
  public:
   explicit ExpectedOfModel(const std::string& variant)
-      : file_(model_fixture(variant) / "expected.safetensors") {}
+      : ExpectedOfModel(model_fixture(variant) / "expected.safetensors") {}
+  explicit ExpectedOfModel(const char* variant) : ExpectedOfModel(std::string(variant)) {}
+  explicit ExpectedOfModel(const std::filesystem::path& file) : file_(file) {}
 
   [[nodiscard]] std::vector<double> numbers(const std::string& name) const {
     return file_.read<double>(name);
@@ -64,10 +66,19 @@ class ExpectedOfModel {
   SafetensorsFile file_;
 };
 
-/// The model of a folder, the logits of all its response tokens, and some steps of AdamW: compiled once, in
-/// models_float.cpp.
+// Compiled once, in models_float.cpp:
+
+/// The model of a folder.
 AnyModel<Cpu<float>> load_model(const std::filesystem::path& folder);
-std::vector<float> logits_of(const AnyModel<Cpu<float>>& model, const ExpectedOfModel& expected);
+/// Logits of all response tokens, one after the other.
+std::vector<float> logits_of(const AnyModel<Cpu<float>>& model, const Sequences& prompts,
+                             const Sequences& responses);
+inline std::vector<float> logits_of(const AnyModel<Cpu<float>>& model, const ExpectedOfModel& expected) {
+  return logits_of(model, expected.prompts(), expected.responses());
+}
+/// `count` tokens for every prompt, whatever they are.
+Sequences greedy_tokens(const AnyModel<Cpu<float>>& model, const Sequences& prompts, Index count);
+/// Some steps of AdamW.
 void train(AnyModel<Cpu<float>>& model, const ExpectedOfModel& expected, int steps);
 
 }  // namespace retort::test

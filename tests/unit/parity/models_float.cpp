@@ -11,8 +11,13 @@ AnyModel<B> load_model(const std::filesystem::path& folder) {
   return HuggingFaceFolder(folder).load<B>();
 }
 
-std::vector<float> logits_of(const AnyModel<B>& model, const ExpectedOfModel& expected) {
-  return response_logits(model, expected.prompts(), expected.responses()).to_host();
+std::vector<float> logits_of(const AnyModel<B>& model, const Sequences& prompts, const Sequences& responses) {
+  return response_logits(model, prompts, responses).to_host();
+}
+
+Sequences greedy_tokens(const AnyModel<B>& model, const Sequences& prompts, Index count) {
+  std::vector<std::uint64_t> ids(static_cast<std::size_t>(prompts.size()));
+  return generate(model, prompts, ids, Greedy{}, {.max_tokens = count, .end_token = -1}).responses;
 }
 
 void train(AnyModel<B>& model, const ExpectedOfModel& expected, int steps) {

@@ -43,10 +43,11 @@ struct GemmSizes {
   static constexpr int vectors = 3;
   static constexpr Index columns = vectors * lanes;
   static constexpr Index panel = std::max<Index>(lanes, rows);  // rows of A that are packed side by side
-  static constexpr Index depth = 384;                           // of k: a panel of B stays in the first cache
-  static constexpr Index shared = 1024;                         // rows or columns that all threads read
-  static constexpr Index own = 384;      // columns or rows that a thread packs at a time
-  static constexpr Index few_rows = 16;  // of A, for which B is not worth packing
+  static constexpr Index depth = 384;    // terms that are added before a result goes to memory
+  static constexpr Index shared = 1024;  // rows or columns that all threads read
+  static constexpr Index shared_elements = Index{1} << 20;  // of those, packed at a time
+  static constexpr Index own = 384;                         // columns or rows that a thread packs at a time
+  static constexpr Index few_rows = 16;                     // of A, for which B is not worth packing
   static constexpr Index small_depth = 256, small_product = 80 * 80 * 80;
 };
 
@@ -312,39 +313,52 @@ void multiply_blocks(const Product<T>& p) {
       for (Index i = 0; i < count; ++i) body(i);
   };
 
-  // Blocks of equal size, as many for every thread.
-  Index blocks = parts_of(own_length, S::own);
-  if (blocks < 8 * threads) blocks = parts_of(blocks, threads) * threads;
+  // Several blocks for every thread, and as many for each: one that is late leaves its share to the others.
+  Index blocks = std::max(parts_of(own_length, S::own),
+                          threads == 1 ? 1 : std::min(4 * threads, parts_of(own_length, 2 * own_panel)));
+  blocks = parts_of(blocks, threads) * threads;
   const Index own = parts_of(parts_of(own_length, blocks), own_panel) * own_panel;
   blocks = parts_of(own_length, own);
   const Index depths = std::max<Index>(1, parts_of(p.k, S::depth)), k_most = parts_of(p.k, depths);
+  const auto depth_begin = [&](Index part) { return p.k * part / depths; };
   const auto room = [&](Index elements) {
     return Buffer<CpuDevice>(static_cast<std::size_t>(elements) * sizeof(T));
   };
-  const Buffer<CpuDevice> shared_room =
-      room(parts_of(std::min(shared_length, S::shared), shared_panel) * shared_panel * k_most);
+  // What is shared is packed for several depths at once, so that threads need not meet at each.
+  const Index padded = parts_of(std::min(shared_length, S::shared), shared_panel) * shared_panel;
+  const Index together =
+      std::clamp<Index>(S::shared_elements / (padded * std::max<Index>(1, k_most)), 1, depths);
+  const Buffer<CpuDevice> shared_room = room(padded * k_most * together);
   auto* const shared = static_cast<T*>(shared_room.data());
 
   for (Index at = 0; at < shared_length; at += S::shared) {
-    const Index length = std::min(S::shared, shared_length - at);
-    for (Index part = 0; part < depths; ++part) {
-      const Index first = p.k * part / depths, k = p.k * (part + 1) / depths - first;
-      const T beta = part == 0 ? p.beta : T(1);
-      each(parts_of(length, shared_panel), [&](Index i) {
-        const Index from = i * shared_panel, count = std::min(shared_panel, length - from);
-        (share_a ? pack_a(at + from, count, first, k, shared + from * k)
-                 : pack_b(at + from, count, first, k, shared + from * k));
+    const Index length = std::min(S::shared, shared_length - at), panels = parts_of(length, shared_panel);
+    for (Index group = 0; group < depths; group += together) {
+      const Index parts = std::min(together, depths - group);
+      const auto shared_part = [&](Index part) { return shared + (part - group) * padded * k_most; };
+      each(panels * parts, [&](Index i) {
+        const Index part = group + i / panels, from = i % panels * shared_panel;
+        const Index count = std::min(shared_panel, length - from);
+        const Index first = depth_begin(part), k = depth_begin(part + 1) - first;
+        T* const to = shared_part(part) + from * k;
+        share_a ? pack_a(at + from, count, first, k, to) : pack_b(at + from, count, first, k, to);
       });
       each(blocks, [&](Index block) {
         const Index from = block * own, count = std::min(own, own_length - from);
-        const Buffer<CpuDevice> own_room = room(own * k);
+        const Buffer<CpuDevice> own_room = room(own * k_most);
         auto* const packed = static_cast<T*>(own_room.data());
-        if (share_a) {
-          pack_b(from, count, first, k, packed);
-          multiply_panels(length, count, k, p.alpha, shared, packed, beta, p.c + at * p.ldc + from, p.ldc);
-        } else {
-          pack_a(from, count, first, k, packed);
-          multiply_panels(count, length, k, p.alpha, packed, shared, beta, p.c + from * p.ldc + at, p.ldc);
+        for (Index part = group; part < group + parts; ++part) {
+          const Index first = depth_begin(part), k = depth_begin(part + 1) - first;
+          const T beta = part == 0 ? p.beta : T(1);
+          if (share_a) {
+            pack_b(from, count, first, k, packed);
+            multiply_panels(length, count, k, p.alpha, shared_part(part), packed, beta,
+                            p.c + at * p.ldc + from, p.ldc);
+          } else {
+            pack_a(from, count, first, k, packed);
+            multiply_panels(count, length, k, p.alpha, packed, shared_part(part), beta,
+                            p.c + from * p.ldc + at, p.ldc);
+          }
         }
       });
     }

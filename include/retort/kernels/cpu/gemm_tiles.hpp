@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <type_traits>
 
 #include "retort/core/parallel.hpp"
-#include "retort/kernels/contract.hpp"
-#include "retort/kernels/cpu/pack.hpp"
+#include "retort/kernels/cpu/gemm_dots.hpp"
 #include "retort/tensor/pool.hpp"
 #include "retort/tensor/tensor.hpp"
 
@@ -15,87 +13,6 @@
 /// A thread takes a block of the result at a time; every element adds its products in the same order whatever
 /// the number of threads and wherever it stands.
 namespace retort::kernels::cpu {
-
-/// A product: C (m, n) = alpha op_a(A) op_b(B) + beta C, see `gemm`.
-template <Real T>
-struct Product {
-  Op op_a, op_b;
-  Index m, n, k;
-  T alpha;
-  const T* a;
-  Index lda;
-  const T* b;
-  Index ldb;
-  T beta;
-  T* c;
-  Index ldc;
-};
-
-/// Sizes of the tile in registers, and of what is packed at a time (elements).
-template <Real T>
-struct GemmSizes {
-  static constexpr Index lanes = Pack<T>::size;
-#if defined(__AVX512F__) || defined(__aarch64__)
-  static constexpr int rows = 8;  // 8 x 3 registers of sums, 3 of B, one of A: 28 of 32
-#else
-  static constexpr int rows = 4;  // 4 x 3, 3 and 1: 16 of 16
-#endif
-  static constexpr int vectors = 3;
-  static constexpr Index columns = vectors * lanes;
-  static constexpr Index panel = std::max<Index>(lanes, rows);  // rows of A that are packed side by side
-  static constexpr Index depth = 384;    // terms that are added before a result goes to memory
-  static constexpr Index shared = 1024;  // rows or columns that all threads read
-  static constexpr Index shared_elements = Index{1} << 20;  // of those, packed at a time
-  static constexpr Index own = 384;                         // columns or rows that a thread packs at a time
-  static constexpr Index few_rows = 16;                     // of A, for which B is not worth packing
-  static constexpr Index small_depth = 256, small_product = 80 * 80 * 80;
-};
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wignored-attributes"
-/// As many registers as one has lanes, for Eigen's ptranspose.
-template <Real T>
-using Square = Eigen::internal::PacketBlock<typename Pack<T>::Packet, Pack<T>::size>;
-#pragma GCC diagnostic pop
-
-/// Copies `count` columns of k numbers into panels of `width` columns: number l of column j goes to panel j /
-/// width, place l * width + j % width. It comes from from[l * ld + j]. Columns that are missing in the last
-/// panel are 0.
-template <Real T>
-void pack_rows(const T* from, Index ld, Index k, Index count, Index width, T* to) {
-  for (Index l = 0; l < k; ++l, from += ld)
-    for (Index j = 0; j < count; j += width) {
-      T* const place = to + j * k + l * width;
-      for (Index i = 0; i < width; i += Pack<T>::size) {
-        const Index rest = count - j - i;
-        if (rest >= Pack<T>::size)
-          Pack<T>::load(from + j + i).store(place + i);
-        else
-          Pack<T>::load(from + j + i, std::max<Index>(0, rest)).store(place + i);
-      }
-    }
-}
-
-/// The same from from[j * ld + l]: squares of a register's width are transposed.
-template <Real T>
-void pack_columns(const T* from, Index ld, Index k, Index count, Index width, T* to) {
-  constexpr Index lanes = Pack<T>::size;
-  Square<T> square;
-  for (Index j = 0; j < (count + width - 1) / width * width; j += lanes) {
-    T* const place = to + j / width * width * k + j % width;
-    for (Index l = 0; l < k; l += lanes) {
-      const Index rest = std::min(lanes, k - l);
-      for (Index i = 0; i < lanes; ++i) {
-        const T* const column = from + (j + i) * ld + l;
-        square.packet[i] = j + i >= count  ? Pack<T>(T(0)).v
-                           : rest == lanes ? Pack<T>::load(column).v
-                                           : Pack<T>::load(column, rest).v;
-      }
-      Eigen::internal::ptranspose(square);
-      for (Index i = 0; i < rest; ++i) Pack<T>(square.packet[i]).store(place + (l + i) * width);
-    }
-  }
-}
 
 /// One tile of the result: C (rows, columns) = alpha A B + beta C. Number l of A's row i is at a[i][l *
 /// a_step], B's row l at b + l * b_step. Rows and columns beyond `rows` and `columns` are not written; with
@@ -198,88 +115,6 @@ void multiply_small(const Product<T>& p) {
       tile(p.k, p.alpha, a, step, b, b_step, p.beta, p.c + i * p.ldc + j, p.ldc, rows, columns);
     }
   }
-}
-
-/// Sums of the registers, each over its lanes: sum i at to[i].
-template <Real T, std::size_t Count>
-void sum_lanes(const std::array<Pack<T>, Count>& packs, T* to) {
-  constexpr int lanes = Pack<T>::size;
-  static_assert(Count % lanes == 0);
-  for (std::size_t first = 0; first < Count; first += lanes) {
-    Square<T> square;
-    for (std::size_t i = 0; i < lanes; ++i) square.packet[i] = packs[first + i].v;
-    Eigen::internal::ptranspose(square);
-    for (int step = 1; step < lanes; step *= 2)
-      for (int i = 0; i < lanes; i += 2 * step)
-        square.packet[i] = Eigen::internal::padd(square.packet[i], square.packet[i + step]);
-    Pack<T>(square.packet[0]).store(to + first);
-  }
-}
-
-/// C (Rows, columns <= 16 / Rows) = alpha A B' + beta C by dot products of rows.
-template <Real T, int Rows>
-void multiply_dots(Index k, T alpha, const T* a, Index lda, const T* b, Index ldb, T beta, T* c, Index ldc,
-                   Index columns) {
-  constexpr Index lanes = Pack<T>::size;
-  constexpr int across = 16 / Rows;
-  std::array<Pack<T>, 16> sum;
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) sum[static_cast<std::size_t>(i)] = Pack<T>(T(0));
-  std::array<const T*, across> right;
-  for (int j = 0; j < across; ++j)
-    right[static_cast<std::size_t>(j)] = b + std::min<Index>(j, columns - 1) * ldb;
-  const auto add = [&](auto load) {
-    Pack<T> left[Rows];
-#pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i) left[i] = load(a + i * lda);
-#pragma GCC unroll 16
-    for (int j = 0; j < across; ++j) {
-      const Pack<T> x = load(right[static_cast<std::size_t>(j)]);
-#pragma GCC unroll 16
-      for (int i = 0; i < Rows; ++i) {
-        auto& s = sum[static_cast<std::size_t>(i * across + j)];
-        s = fma(left[i], x, s);
-      }
-    }
-  };
-  Index l = 0;
-  for (; l + lanes <= k; l += lanes) add([&](const T* p) { return Pack<T>::load(p + l); });
-  if (l < k) add([&](const T* p) { return Pack<T>::load(p + l, k - l); });
-  std::array<T, 16> total;
-  sum_lanes<T>(sum, total.data());
-  for (int i = 0; i < Rows; ++i)
-    for (Index j = 0; j < columns; ++j) {
-      const T product = alpha * total[static_cast<std::size_t>(i * across + j)];
-      T& out = c[i * ldc + j];
-      out = beta == T(0) ? product : product + beta * out;
-    }
-}
-
-/// A product of few rows with a transposed B, as in decoding: every row of B is read once.
-template <Real T>
-void multiply_few_rows(const Product<T>& p) {
-  constexpr Index together = 16;  // rows of B that stay in the first cache while the rows of A pass
-  const Index grain = std::max<Index>(1, 500'000 / (p.m * p.k * together + 1));
-  parallel_for((p.n + together - 1) / together, grain, [&](Index begin, Index end) {
-    for (Index first = begin * together; first < std::min(end * together, p.n); first += together) {
-      const Index last = std::min(first + together, p.n);
-      for (Index i = 0; i < p.m;) {
-        const auto rows = [&]<int Rows>(std::integral_constant<int, Rows>) {
-          constexpr Index across = 16 / Rows;
-          for (Index j = first; j < last; j += across)
-            multiply_dots<T, Rows>(p.k, p.alpha, p.a + i * p.lda, p.lda, p.b + j * p.ldb, p.ldb, p.beta,
-                                   p.c + i * p.ldc + j, p.ldc, std::min(across, last - j));
-          i += Rows;
-        };
-        if (p.m - i >= 4)
-          rows(std::integral_constant<int, 4>{});
-        else if (p.m - i >= 2)
-          rows(std::integral_constant<int, 2>{});
-        else
-          rows(std::integral_constant<int, 1>{});
-      }
-    }
-  });
 }
 
 /// A large product. The smaller of A's rows and B's columns are packed once, for all threads; the other

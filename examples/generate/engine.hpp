@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "generate/settings.hpp"
+#include "retort/text/tokenizer.hpp"
+
+/// A model, its decoding and its tokenizer behind an interface: what takes long to compile.
+namespace generator {
+
+/// A sequence to continue or to answer.
+struct Request {
+  std::vector<std::int32_t> tokens;
+  std::uint64_t stream = 0;  ///< of random numbers: the same seed and stream give the same response
+};
+
+/// A response with the log-probability of each token, the end token included.
+struct Response {
+  std::vector<std::int32_t> tokens;
+  std::vector<double> log_probabilities;
+  double score = 0;       ///< of a beam search
+  bool finished = false;  ///< by an end token
+};
+
+/// Called with every token of a single request as it comes.
+using OnToken = std::function<void(std::int32_t)>;
+
+/// A model of a Hugging Face folder.
+class Engine {
+ public:
+  /// Throws FileError, see HuggingFaceFolder.
+  explicit Engine(const std::filesystem::path& folder);
+  Engine(Engine&&) noexcept;
+  ~Engine();
+
+  [[nodiscard]] std::string family() const;
+  [[nodiscard]] Index vocabulary() const;
+  [[nodiscard]] Index parameters() const;
+  [[nodiscard]] bool is_decoder() const;
+
+  /// Tokens of a prompt and its response together, the last one not counted, at most; nothing if any number.
+  [[nodiscard]] std::optional<Index> positions() const;
+
+  /// The responses to each request: one, or of a beam search `settings.samples`, best first. A request is
+  /// drawn or decoded greedily as the settings say.
+  [[nodiscard]] std::vector<std::vector<Response>> respond(const std::vector<Request>& requests,
+                                                           const Settings& settings,
+                                                           const std::vector<std::int32_t>& end_tokens,
+                                                           const OnToken& on_token) const;
+
+ private:
+  struct Model;
+  std::unique_ptr<Model> model_;
+};
+
+/// The tokenizer of a Hugging Face folder. Throws FileError, see load_tokenizer.
+[[nodiscard]] retort::Tokenizer tokenizer_of(const std::filesystem::path& folder);
+
+}  // namespace generator

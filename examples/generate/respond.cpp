@@ -1,0 +1,102 @@
+#include "generate/model.hpp"
+#include "retort/generate/any_sampler.hpp"
+#include "retort/generate/beam_search.hpp"
+
+namespace generator {
+
+namespace {
+
+using retort::BeamStop, retort::GnmtPenalty, retort::PowerPenalty, retort::Sequences;
+
+retort::AnySampler sampler_of(const Settings& s) {
+  if (!s.draws()) return retort::Greedy{};
+  return retort::Filters{retort::Temperature{s.temperature.value_or(1)}, retort::TopK{s.top_k.value_or(0)},
+                         retort::TopP{s.top_p.value_or(1)}};
+}
+
+std::function<double(Index)> penalty_of(const Settings& s) {
+  const double strength = s.length_penalty.value_or(1);
+  if (s.penalty.value_or("power") == "gnmt") return GnmtPenalty{strength};
+  return PowerPenalty{strength};
+}
+
+Sequences sequences_of(const std::vector<Request>& requests) {
+  Sequences out;
+  for (const Request& r : requests) out.push_back(r.tokens);
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::vector<Response>> Engine::respond(const std::vector<Request>& requests, const Settings& s,
+                                                   const std::vector<std::int32_t>& end_tokens,
+                                                   const OnToken& on_token) const {
+  constexpr std::int32_t none = -1;
+  std::vector<std::vector<Response>> responses(requests.size());
+  const auto is_end = [&](std::int32_t token) {
+    return std::ranges::find(end_tokens, token) != end_tokens.end();
+  };
+  if (s.searches()) {
+    const auto found = retort::beam_search(
+        model_->any, sequences_of(requests),
+        {.beams = *s.beams,
+         .max_tokens = s.max_tokens,
+         .end_token = none,
+         .stop = s.beam_stop.value_or("exact") == "exact" ? BeamStop::exact : BeamStop::current,
+         .more_end_tokens = end_tokens},
+        penalty_of(s));
+    for (std::size_t i = 0; i < found.size(); ++i)
+      for (const auto& h : found[i])
+        if (std::ssize(responses[i]) < s.samples)
+          responses[i].push_back({h.tokens, h.log_probabilities, h.score, is_end(h.tokens.back())});
+    return responses;
+  }
+  std::vector<std::uint64_t> streams;
+  for (const Request& r : requests) streams.push_back(r.stream);
+  const auto generated = retort::generate(model_->any, sequences_of(requests), streams, sampler_of(s),
+                                          {.max_tokens = s.max_tokens,
+                                           .end_token = none,
+                                           .key = retort::RandomKey{s.seed},
+                                           .more_end_tokens = end_tokens},
+                                          [&](std::size_t, const retort::DrawnToken& drawn) {
+                                            if (on_token) on_token(drawn.token);
+                                          });
+  auto p = generated.log_probabilities.begin();
+  for (int i = 0; i < generated.responses.size(); ++i) {
+    const auto tokens = generated.responses[i];
+    const auto end = p + std::ssize(tokens);
+    const auto at = static_cast<std::size_t>(i);
+    responses[at].push_back({{tokens.begin(), tokens.end()}, {p, end}, 0, generated.finished[at]});
+    p = end;
+  }
+  return responses;
+}
+
+std::string Engine::family() const {
+  return model_->any.family();
+}
+Index Engine::vocabulary() const {
+  return model_->any.vocabulary();
+}
+
+Index Engine::parameters() const {
+  Index sum = 0;
+  model_->any.each_parameter([&](const auto& p) { sum += p.shape().size(); });
+  return sum;
+}
+
+bool Engine::is_decoder() const {
+  return model_->any.visit(
+      []<class M>(const M&) { return std::same_as<typename M::Config, retort::DecoderConfig>; });
+}
+
+std::optional<Index> Engine::positions() const {
+  return model_->any.visit([](const auto& m) -> std::optional<Index> {
+    if constexpr (requires { m.config().positions; })
+      return m.config().positions;
+    else
+      return std::nullopt;
+  });
+}
+
+}  // namespace generator

@@ -15,8 +15,8 @@ namespace retort::nn {
 /// `<name>.bias`; the weight's memory holds nothing until it is initialised or loaded, the bias is 0.
 ///
 /// A layer is a value: a struct of parameters and layers, with `operator()(context, x...)` that builds its
-/// ops on the context's tape, and `each_parameter(f)`, which calls f with each parameter in a fixed order. One
-/// that holds linear layers also has `each_linear(f)`.
+/// ops on the context's tape, and `each_parameter(f)`, which calls f with each parameter in a fixed order.
+/// One that holds linear layers also has `each_linear(f)`.
 template <Backend B>
 struct Linear {
   Parameter<B> weight;               ///< (out, in)

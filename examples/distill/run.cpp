@@ -1,0 +1,146 @@
+#include "distill/run.hpp"
+
+#include <filesystem>
+#include <fstream>
+
+#include "retort/optim/any_optimizer.hpp"
+#include "retort/training/run.hpp"
+
+namespace distill {
+
+namespace {
+
+namespace fs = std::filesystem;
+using retort::Batch, retort::Index;
+
+constexpr retort::RandomKey evaluation_key{20250707, 1};
+constexpr int samples_shown = 5;
+
+/// Responses of a model: samples, or greedy ones.
+retort::Sequences responses(const Task& t, const Model& model, const Batch& prompts, bool greedy) {
+  auto draw = t.recipe.sampler;
+  std::get<retort::Temperature>(draw.filters).value = 1;
+  std::get<retort::TopK>(draw.filters).k = greedy ? 1 : 0;
+  return retort::generate(
+             model, prompts.prompts, prompts.ids, draw,
+             {.max_tokens = t.recipe.max_tokens, .end_token = t.recipe.end_token, .key = evaluation_key})
+      .responses;
+}
+
+/// {"reverse_kl": ..., "cross_entropy": ...}, a few examples at a time.
+nlohmann::json evaluate(const Task& t) {
+  double sums[2] = {0, 0};
+  Index tokens[2] = {0, 0};
+  const auto add = [&](int which, const retort::AnyObjective& objective, const Batch& batch) {
+    retort::Context<Backend> silent;
+    const auto loss = retort::objective_loss(objective, silent, t.student, &t.teacher, batch,
+                                             retort::Normaliser::of(batch.responses));
+    sums[which] += loss.mean * static_cast<double>(loss.tokens);
+    tokens[which] += loss.tokens;
+  };
+  const int size = t.settings.micro_batch > 0 ? t.settings.micro_batch : t.settings.batch_size;
+  for (int first = 0; first < t.held_out.size(); first += size) {
+    const Batch part = t.held_out.slice(first, std::min(t.held_out.size(), first + size));
+    Batch sampled = part;
+    sampled.responses = responses(t, t.student, part, false);
+    add(0, retort::ReverseKl{}, sampled);
+    if (t.has_references) add(1, retort::CrossEntropy{}, part);
+  }
+  nlohmann::json result{{"reverse_kl", sums[0] / static_cast<double>(tokens[0])}};
+  if (t.has_references) result["cross_entropy"] = sums[1] / static_cast<double>(tokens[1]);
+  return result;
+}
+
+/// What both models say to the first held-out prompts.
+void write_samples(const Task& t, const retort::RunFolder& folder, Index step) {
+  const Batch some = t.held_out.slice(0, std::min(samples_shown, t.held_out.size()));
+  const auto teacher = responses(t, t.teacher, some, true), greedy = responses(t, t.student, some, true),
+             sampled = responses(t, t.student, some, false);
+  std::string text;
+  for (int i = 0; i < some.size(); ++i) {
+    const auto show = [&](const char* who, std::span<const std::int32_t> tokens) {
+      text += fmt::format("--- {}\n{}\n", who, t.tokenizer.decode(tokens));
+    };
+    text += fmt::format("=== {}\n", i + 1);
+    show("prompt", some.prompts[i]);
+    if (t.has_references) show("held-out response", some.responses[i]);
+    show("teacher, greedy", teacher[i]);
+    show("student, greedy", greedy[i]);
+    show("student, sampled", sampled[i]);
+  }
+  folder.write_samples(step, text);
+}
+
+/// The evaluation of the untrained student: computed once, at the beginning of a run.
+nlohmann::json evaluation_before(const Task& t, const retort::RunFolder& folder) {
+  const auto path = folder.path() / "before.json";
+  if (folder.has_checkpoint()) {
+    std::ifstream file(path);
+    auto known = nlohmann::json::parse(file, nullptr, false);
+    if (known.is_object() && known.contains("reverse_kl") && known["reverse_kl"].is_number()) return known;
+    return {};
+  }
+  auto result = evaluate(t);
+  write_samples(t, folder, 0);
+  retort::write_file(path, result.dump(2) + "\n");
+  return result;
+}
+
+CurvePoint point_of(const nlohmann::json& evaluation, Index step) {
+  CurvePoint point{step, evaluation.at("reverse_kl").get<double>(), {}};
+  if (evaluation.contains("cross_entropy")) point.cross_entropy = evaluation["cross_entropy"].get<double>();
+  return point;
+}
+
+std::string described(const nlohmann::json& evaluation) {
+  std::string text = fmt::format("reverse KL {:.4f}", evaluation["reverse_kl"].get<double>());
+  if (evaluation.contains("cross_entropy"))
+    text += fmt::format(", cross-entropy {:.4f}", evaluation["cross_entropy"].get<double>());
+  return text + " nats a token";
+}
+
+retort::AnyOptimizer optimizer_of(const Settings& s) {
+  if (s.optimizer == "adafactor") return {retort::Adafactor{.learning_rate = s.rate}};
+  if (s.optimizer == "sgd") return {retort::Sgd{.learning_rate = s.rate, .momentum = 0.9}};
+  return {retort::AdamW{.learning_rate = s.rate, .beta2 = 0.99, .weight_decay = s.weight_decay}};
+}
+
+}  // namespace
+
+Outcome run(Task& t) {
+  const Settings& s = t.settings;
+  retort::RunFolder folder{fs::path(s.out)};
+  const retort::RunOptions options{.steps = s.steps,
+                                   .batch_size = s.batch_size,
+                                   .micro_batch = s.micro_batch,
+                                   .clip_norm = s.clip_norm,
+                                   .schedule = retort::parse_schedule(s.schedule, s.warm_up),
+                                   .seed = s.seed,
+                                   .evaluate_every = s.evaluate_every,
+                                   .checkpoint_every = s.evaluate_every,
+                                   .label = "distil"};
+  auto optimizer = optimizer_of(s).on(retort::parameters(t.student));
+  Outcome outcome;
+  const auto before = evaluation_before(t, folder);
+  if (before.is_object()) {
+    fmt::print("held out, before: {}\n", described(before));
+    std::fflush(stdout);
+    outcome.curve.push_back(point_of(before, 0));
+  }
+  const auto result = retort::run_training(folder, t.recipe, t.student, &t.teacher, optimizer, t.train,
+                                           options, t.setting, [&] {
+                                             auto evaluation = evaluate(t);
+                                             fmt::print("held out: {}\n", described(evaluation));
+                                             std::fflush(stdout);
+                                             return evaluation;
+                                           });
+  outcome.stopped = result.stopped;
+  outcome.seconds = result.seconds;
+  if (result.stopped) return outcome;
+  for (const auto& evaluation : result.evaluations)
+    outcome.curve.push_back(point_of(evaluation, evaluation.at("step").get<Index>()));
+  write_samples(t, folder, s.steps);
+  return outcome;
+}
+
+}  // namespace distill

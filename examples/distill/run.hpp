@@ -1,0 +1,41 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "distill/models.hpp"
+#include "distill/recipe.hpp"
+#include "retort/text/tokenizer.hpp"
+
+namespace distill {
+
+/// What one run needs.
+struct Task {
+  const Settings& settings;
+  const retort::Tokenizer& tokenizer;
+  const Model& teacher;
+  Model& student;
+  AnyRecipe recipe;
+  retort::Batch train, held_out;
+  bool has_references;     ///< the held-out examples have responses
+  nlohmann::json setting;  ///< what a checkpoint must agree with, beyond recipe and settings of training
+};
+
+/// One evaluation on the held-out examples, in nats a token.
+struct CurvePoint {
+  retort::Index step = 0;
+  double reverse_kl = 0;                ///< KL(student || teacher), exact, on the student's samples
+  std::optional<double> cross_entropy;  ///< of the examples' responses
+};
+
+struct Outcome {
+  bool stopped = false;
+  double seconds = 0;             ///< of training steps
+  std::vector<CurvePoint> curve;  ///< from step 0 on
+};
+
+/// Trains the student in the run folder, which it continues if it was begun, and writes samples of before and
+/// after.
+Outcome run(Task& task);
+
+}  // namespace distill

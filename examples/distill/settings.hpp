@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "retort/core/scalar.hpp"
+
+namespace distill {
+
+/// Every choice of the program.
+struct Settings {
+  std::string teacher, student;  ///< Hugging Face folders
+  std::vector<retort::Index> student_layers, student_encoder_layers;
+  std::string data, held_out;  ///< JSONL; without held_out the last examples of data are
+  std::string prompt_field = "prompt", response_field = "output", format = "{prompt}";
+  int held_out_count = 32;
+  int most_examples = 0;  ///< to train on; 0: all
+  int max_prompt = 256;
+  int max_tokens = 128;
+  std::string out = "runs/distill";
+  bool fresh = false;
+
+  std::string recipe = "gkd", divergence;
+  std::optional<double> lambda;
+  double temperature = 1, loss_temperature = 1;
+  std::string reduction = "per_sequence";
+
+  retort::Index steps = 1000, warm_up = 0, evaluate_every = 50;
+  int batch_size = 8, micro_batch = 0;
+  std::string optimizer = "adamw", schedule = "linear";
+  double rate = 1e-4, weight_decay = 0, clip_norm = 1;
+  std::uint64_t seed = 1;
+
+  retort::Index lora_rank = 0;  ///< 0: the student is trained whole
+  double lora_alpha = 16, lora_dropout = 0;
+  std::vector<std::string> lora_targets;
+  std::vector<std::string> freeze;
+
+  std::string dtype = "F32";  ///< of the exported student
+  int threads = 0;
+};
+
+}  // namespace distill

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <filesystem>
+
+#include "retort/text/tokenizer.hpp"
+
+/// Tokenizers of folders, compiled by themselves: few files of a program need their many parts.
+namespace distill {
+
+/// The tokenizer of a Hugging Face folder. FileError for what is missing or damaged.
+[[nodiscard]] retort::Tokenizer load_tokens(const std::filesystem::path& folder);
+
+/// Throws ValueError unless both give every text the same ids, naming the first id that differs.
+void require_same_tokens(const retort::Tokenizer& teacher, const retort::Tokenizer& student);
+
+/// The token that ends a response. ValueError if the tokenizer of `folder` names none.
+[[nodiscard]] retort::TokenId end_of(const retort::Tokenizer& tokenizer, const std::filesystem::path& folder);
+
+}  // namespace distill

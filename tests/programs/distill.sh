@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Usage: distill.sh CASE PROGRAM MODEL_FILES TESTS FOLDER: runs examples/distill's program on tiny models.
+# MODEL_FILES is the helper of model_files.cpp, TESTS the folder tests/ with the tokenizers of tests/parity.
+set -euo pipefail
+case=$1 program=$2 model_files=$3 tests=$4 folder=$5
+rm -rf "$folder"
+mkdir -p "$folder"
+cd "$folder"
+
+model() {  # FAMILY TOKENIZER FOLDER
+  "$model_files" make "$1" "$3"
+  cp "$tests/parity/tokenizers/$2"/* "$3"
+  rm "$3/expected.json"
+}
+model llama llama2 llama
+model gpt2 llama2 gpt2  # another family, with the same tokenizer and fewer rows
+model t5_v1_1 t5 t5
+
+for i in $(seq 24); do echo "{\"prompt\": \"the cat $i\", \"output\": \"sat on $((i * 7))\", \"other\": [1]}"; done >data.jsonl
+prompts_only() { sed 's/, "output.*/}/' data.jsonl; }
+
+distill() { "$program" --teacher llama --data data.jsonl --steps 6 --batch 4 --max-tokens 8 --held-out-count 4 --evaluate-every 2 --rate 1e-2 "$@"; }
+failed() { echo "FAILED: $*" >&2; exit 1; }
+
+# expect_error TEXT ARGUMENTS...: status 2 and one line on standard error that has TEXT in it.
+expect_error() {
+  local text=$1 status=0
+  shift
+  distill --out refused "$@" >out.txt 2>err.txt || status=$?
+  [ $status = 2 ] || failed "status $status instead of 2: $* ($(cat err.txt))"
+  grep -qF -- "$text" err.txt || failed "no '$text' in the message of: $*: $(cat err.txt)"
+  [ "$(wc -l <err.txt)" = 1 ] || failed "not one line: $(cat err.txt)"
+  [ ! -e refused ] || [ -z "$(find refused -name '*.safetensors')" ] || failed "a refused command wrote something: $*"
+}
+
+case $case in
+results)
+  # Every recipe; the student is a layer of the teacher.
+  prompts_only >prompts.jsonl
+  for recipe in sft seq_kd supervised_kd imit_kd f_distill on_policy_kd gkd; do
+    distill --student-layers 1 --recipe $recipe --out $recipe >out.txt 2>err.txt || failed "$recipe: $(cat err.txt)"
+    for file in config.json metrics.jsonl checkpoint.safetensors before.json student/config.json student/model.safetensors \
+      student/tokenizer.json samples/step_00000000.txt samples/step_00000006.txt; do
+      [ -s $recipe/$file ] || failed "$recipe: no $file"
+    done
+    [ "$(grep -c '"evaluation"' $recipe/metrics.jsonl)" = 3 ] || failed "$recipe: not three evaluations"
+  done
+  grep -q '20 examples to train on, 4 held out' out.txt || failed "no word of the data: $(cat out.txt)"
+  grep -qE 'student: llama, ([0-9]+) weights, \1 of them trained' out.txt || failed "no count of weights: $(cat out.txt)"
+  grep -q '"num_hidden_layers": 1' gkd/student/config.json || failed "the student has not one layer"
+
+  # Training brings the student nearer to its teacher; prompts alone are enough for it.
+  distill --data prompts.jsonl --student-layers 0 --recipe on_policy_kd --divergence reverse_kl --steps 60 --evaluate-every 60 \
+    --out nearer >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep '^held out' out.txt | sed 's/.*KL \([0-9.]*\).*/\1/' | awk 'NR == 1 { a = $1 } { b = $1 } END { exit !(NR == 2 && b < 0.7 * a) }' ||
+    failed "the reverse KL does not fall: $(cat out.txt)"
+  [ -z "$(grep cross_entropy nearer/metrics.jsonl)" ] || failed "a cross-entropy without responses"
+
+  # What was exported is a student again, and its own teacher: the divergence is 0.
+  distill --teacher gkd/student --student gkd/student --out again --steps 1 >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q 'before: reverse KL 0.0000' out.txt || failed "an exported model differs from itself: $(cat out.txt)"
+
+  # Another family with fewer rows behind the same tokenizer; encoder-decoders with layers of both stacks.
+  distill --student gpt2 --out families >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q 'teacher: llama.*student: gpt2' out.txt || failed "not the families: $(cat out.txt)"
+  distill --teacher t5 --student-layers 1 --student-encoder-layers 0 --out t5-half >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q '"num_decoder_layers": 1' t5-half/student/config.json || failed "the student has not one layer"
+
+  # Prompts without room are skipped and counted.
+  distill --student-layers 0 --max-prompt 6 --held-out data.jsonl --out short >out.txt 2>err.txt || true
+  grep -qE 'prompts over 6 tokens' out.txt err.txt || failed "no word of the long prompts: $(cat out.txt err.txt)"
+  "$program" --help | grep -q -- '--student-layers' || failed "no help"
+  ;;
+
+lora)
+  distill --recipe sft --student-layers 0,1 --lora-rank 2 --lora-targets q_proj,v_proj,up_proj --out run >out.txt 2>err.txt ||
+    failed "$(cat err.txt)"
+  # Width 16, hidden 24: 2 layers of 2 * (16 + 16) + 2 * (16 + 16) + 2 * (16 + 24).
+  grep -q ', 416 of them trained' out.txt || failed "not 416 weights: $(cat out.txt)"
+  grep -q '"r": 2' run/adapter/adapter_config.json || failed "no adapter"
+  [ -s run/adapter/adapter_model.safetensors ] || failed "no adapter's tensors"
+  "$model_files" compare run/student/model.safetensors llama/model.safetensors >/dev/null && failed "nothing was trained"
+  # Only adapted layers differ in the merged student.
+  distill --student-layers 0,1 --freeze 'block.0.*,token.*' --out frozen >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -qE '([0-9]+) weights, ([0-9]+) of them trained' out.txt || failed "$(cat out.txt)"
+  grep -qE 'weights, 416 of them' out.txt && failed "another number of weights was expected"
+  ;;
+
+resume)
+  for extra in "" "--lora-rank 2 --lora-dropout 0.1"; do
+    rm -rf whole parts
+    distill --student-layers 0 --recipe imit_kd --steps 20 $extra --out whole >out.txt 2>err.txt || failed "$(cat err.txt)"
+    for delay in 0.05 0.1 0.15 0.2 0.3 0.4; do
+      timeout -s KILL $delay "$program" --teacher llama --data data.jsonl --steps 20 --batch 4 --max-tokens 8 --held-out-count 4 \
+        --evaluate-every 2 --rate 1e-2 --student-layers 0 --recipe imit_kd $extra --out parts >/dev/null 2>&1 || true
+    done 2>/dev/null
+    distill --student-layers 0 --recipe imit_kd --steps 20 $extra --out parts >out.txt 2>err.txt || failed "$(cat err.txt)"
+    for file in checkpoint.safetensors before.json student/model.safetensors samples/step_00000000.txt samples/step_00000020.txt; do
+      cmp whole/$file parts/$file || failed "$file differs after kills ($extra)"
+    done
+    expect_error "another configuration: " --student-layers 1 --recipe imit_kd --steps 20 $extra --out parts
+  done
+  ;;
+
+bad_input)
+  expect_error "'nowhere' does not exist" --teacher nowhere --student-layers 0
+  expect_error "'nowhere' does not exist" --student nowhere
+  expect_error "nowhere.jsonl" --student-layers 0 --data nowhere.jsonl
+  expect_error "give --student or --student-layers" --steps 2
+  expect_error "give --student or --student-layers" --student llama --student-layers 0
+  expect_error "layer 2 of the decoder, which has 2 (0 to 1)" --student-layers 0,2
+  expect_error "--student-layers" --student-layers one
+  expect_error "gkd" --student-layers 0 --recipe gkt
+  expect_error "skew_reverse_kl" --student-layers 0 --divergence kl
+  expect_error "use ReverseKl" --student-layers 0 --divergence 'jsd(1)'
+  expect_error "sft has no divergence" --student-layers 0 --recipe sft --divergence jsd
+  expect_error "lambda must lie" --student-layers 0 --lambda 2
+  expect_error "on_policy_kd has no lambda" --student-layers 0 --recipe on_policy_kd --lambda 0.5
+  expect_error "--lora-rank" --student-layers 0 --lora-rank 0
+  expect_error "expected some of down_proj" --student-layers 0 --lora-rank 2 --lora-targets c_attn
+  expect_error "dropout must lie" --student-layers 0 --lora-rank 2 --lora-dropout 1
+  expect_error "no parameter fits 'blok*'" --student-layers 0 --freeze 'blok*'
+  expect_error "nothing is left to train" --student-layers 0 --freeze '*'
+  expect_error "no room for a prompt" --student-layers 0 --max-tokens 64
+  expect_error "--steps" --student-layers 0 --steps -1
+  expect_error "--nonsense" --student-layers 0 --nonsense
+  expect_error "the field 'prompt' is not given" --student-layers 0 --template 'x {promt}'
+
+  # Tokenizers are compared by their content: the first id that differs is named.
+  cp -r llama other
+  sed -i 's/"▁the"/"▁thE"/' other/tokenizer.json
+  expect_error "other tokens: id" --student other
+  expect_error "other tokens: id" --student t5
+
+  # Lines of data, with their number.
+  { head -2 data.jsonl; echo '{"prompt": "x"'; } >bad.jsonl
+  expect_error "'bad.jsonl', line 3: not a JSON object" --student-layers 0 --data bad.jsonl
+  { head -2 data.jsonl; echo '[1]'; } >bad.jsonl
+  expect_error "'bad.jsonl', line 3: not a JSON object" --student-layers 0 --data bad.jsonl
+  { head -4 data.jsonl; echo; echo '{"prompts": "x"}'; } >bad.jsonl
+  expect_error "'bad.jsonl', line 6: there is no field 'prompt'" --student-layers 0 --data bad.jsonl
+  echo '{"prompt": 7, "output": "x"}' >bad.jsonl
+  expect_error "'bad.jsonl', line 1: the field 'prompt' is no text but a number" --student-layers 0 --data bad.jsonl
+  prompts_only >bad.jsonl
+  expect_error "'bad.jsonl', line 1: there is no field 'output'" --student-layers 0 --recipe sft --data bad.jsonl
+  : >bad.jsonl
+  expect_error "no usable example" --student-layers 0 --data bad.jsonl
+  head -4 data.jsonl >bad.jsonl
+  expect_error "none is left to train on" --student-layers 0 --data bad.jsonl
+  ;;
+
+*) failed "unknown case $case" ;;
+esac
+echo "ok: $case"

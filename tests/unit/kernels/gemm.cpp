@@ -115,10 +115,13 @@ TEMPLATE_TEST_CASE("gemm does not depend on the number of threads", "", float, d
                                     {256, 300, 200},
                                     {1, 1000, 500},
                                     {3, 777, 129},
-                                    {17, 2100, 401},      // more columns than all threads share at a time
-                                    {1100, 50, 800},      // more rows, and two depths
-                                    {40, 45, 1200},       // few results, many terms
-                                    {1030, 1031, 33}}) {  // both sides
+                                    {17, 2100, 401},   // more columns than all threads share at a time
+                                    {1100, 50, 800},   // more rows, and two depths
+                                    {40, 45, 1200},    // few results, many terms
+                                    {1030, 1031, 33},  // both sides
+                                    {1, 700, 301},     // few rows of a large weight
+                                    {7, 500, 300},
+                                    {16, 333, 403}}) {
         CAPTURE(op_a == Op::transpose, op_b == Op::transpose, m, n, k);
         const auto on = [&, m = m, n = n, k = k](int threads) {
           const test::Threads scope(threads);
@@ -135,8 +138,8 @@ TEMPLATE_TEST_CASE("gemm does not depend on the number of threads", "", float, d
       }
 }
 
+#if !defined(RETORT_GEMM_CBLAS) && !defined(RETORT_GEMM_EIGEN)
 TEMPLATE_TEST_CASE("an element of a product does not depend on where it stands", "", float, double) {
-  if (!own) RETORT_SKIP("a library chooses by the size of the product how to round");
   const Index m = 70, n = 190, k = 500, part_m = 13, part_n = 29;
   const auto a = test::normals<TestType>(m * k, 1), b = test::normals<TestType>(k * n, 2);
   std::vector<TestType> whole(static_cast<std::size_t>(m * n)),
@@ -155,3 +158,4 @@ TEMPLATE_TEST_CASE("an element of a product does not depend on where it stands",
                   whole[static_cast<std::size_t>((row + i) * n + column + j)]);
     }
 }
+#endif

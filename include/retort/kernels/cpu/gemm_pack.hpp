@@ -40,7 +40,7 @@ struct GemmSizes {
   static constexpr Index shared = 1024;  // rows or columns that all threads read
   static constexpr Index shared_elements = Index{1} << 20;  // of those, packed at a time
   static constexpr Index own = 384;                         // columns or rows that a thread packs at a time
-  static constexpr Index few_rows = 16;                     // of A, for which B is not worth packing
+  static constexpr Index few_rows = 16, large_weight = 128 * 1024;  // for which B is not worth packing
   static constexpr Index small_depth = 256, small_product = 80 * 80 * 80;
 };
 

@@ -200,11 +200,12 @@ void multiply_blocks(const Product<T>& p) {
   }
 }
 
-/// Any product, the way that suits its size.
+/// Any product, the way that suits its size. The first way adds in another order than the others: where
+/// weights are small, the results of a row do not depend on how many rows there are.
 template <Real T>
 void multiply(const Product<T>& p) {
   using S = GemmSizes<T>;
-  if (p.op_a == Op::none && p.op_b == Op::transpose && p.m <= S::few_rows && p.n > p.m)
+  if (p.op_a == Op::none && p.op_b == Op::transpose && p.m <= S::few_rows && p.n * p.k >= S::large_weight)
     multiply_few_rows(p);
   else if (p.k <= S::small_depth && p.m * p.n * p.k <= S::small_product)
     multiply_small(p);

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "distill/curve.hpp"
 #include "distill/data.hpp"
 #include "distill/flags.hpp"
 #include "distill/run.hpp"
@@ -108,6 +109,9 @@ int run(const Settings& s) {
   }
   fmt::print("{} steps in {:.0f} s\n", s.steps, outcome.seconds);
   fmt::print("{}\n", export_student(s, student));
+  const fs::path picture = fs::path(s.out) / "curve.png";
+  const std::string why_not = support::run_gnuplot(curve_program(outcome, picture), picture);
+  fmt::print("{}\n", why_not.empty() ? "picture: " + picture.string() : "no picture: " + why_not);
   return 0;
 }
 

@@ -1,28 +1,19 @@
 #include "distill/models.hpp"
 
-#include "convert/tokenizer_files.hpp"
-#include "retort/io/hugging_face.hpp"
+#include "retort/io/hugging_face/folder.hpp"
 #include "retort/io/peft.hpp"
 #include "retort/models/layer_subset.hpp"
 
 namespace distill {
 
-namespace {
-
 using retort::fail, retort::FileError, retort::ValueError, retort::Index;
 namespace fs = std::filesystem;
-
-const std::string& source_folder(const Settings& s) {
-  return s.student.empty() ? s.teacher : s.student;
-}
-
-}  // namespace
 
 Model load_model(const fs::path& folder) {
   if (!fs::is_directory(folder))
     fail<FileError>("model", "'{}' {}", folder.string(),
                     fs::exists(folder) ? "is no folder" : "does not exist");
-  return retort::HuggingFaceFolder(folder).load<Backend>();
+  return Model(retort::HuggingFaceFolder(folder).load<Backend>());
 }
 
 Model make_student(const Settings& s, Model& teacher) {
@@ -30,12 +21,12 @@ Model make_student(const Settings& s, Model& teacher) {
   if (s.student.empty() != cut)
     fail<ValueError>("student", "give --student or --student-layers, one of them");
   if (!cut) return load_model(s.student);
-  return retort::take_layers(teacher, {s.student_layers, s.student_encoder_layers});
+  return Model(retort::take_layers(teacher.any(), {s.student_layers, s.student_encoder_layers}));
 }
 
 void choose_trained(const Settings& s, Model& student) {
   if (s.lora_rank > 0)
-    retort::add_lora(student, retort::peft_sites(student, s.lora_targets),
+    retort::add_lora(student.any(), retort::peft_sites(student.any(), s.lora_targets),
                      {.rank = s.lora_rank, .alpha = s.lora_alpha, .dropout = s.lora_dropout},
                      retort::RandomKey{s.seed, 0x6c6f7261});
   const auto list = retort::parameters(student);
@@ -55,26 +46,10 @@ bool is_decoder(const Model& model) {
 }
 
 std::optional<Index> positions(const Model& model) {
-  return model.visit([](const auto& m) -> std::optional<Index> {
+  return model.any().visit([](const auto& m) -> std::optional<Index> {
     if constexpr (requires { m.config().positions; }) return m.config().positions;
     return std::nullopt;
   });
-}
-
-std::string export_student(const Settings& s, Model& student) {
-  const fs::path folder = fs::path(s.out) / "student";
-  std::string line = fmt::format("student: {}", folder.string());
-  Model merged = student;
-  if (retort::has_lora(student)) {
-    const fs::path adapter = fs::path(s.out) / "adapter";
-    retort::save_peft(student, adapter, {.base_model = source_folder(s)});
-    line += fmt::format(" (adapters merged; by themselves: {})", adapter.string());
-    retort::merge_lora(merged);
-  }
-  retort::save_hugging_face(
-      merged, folder, {.dtype = s.dtype, .extra = retort::HuggingFaceFolder(source_folder(s)).config()});
-  (void)convert::copy_tokenizer_files(source_folder(s), folder);
-  return line;
 }
 
 }  // namespace distill

@@ -4,14 +4,11 @@
 #include <optional>
 #include <string>
 
+#include "distill/model.hpp"
 #include "distill/settings.hpp"
-#include "retort/models/any_model.hpp"
 
 /// Teacher and student: from folders, and back to one.
 namespace distill {
-
-using Backend = retort::Cpu<float>;
-using Model = retort::AnyModel<Backend>;
 
 /// The model of a Hugging Face folder. FileError if there is none.
 [[nodiscard]] Model load_model(const std::filesystem::path& folder);

@@ -2,21 +2,18 @@
 
 #include <fmt/core.h>
 
-#include <sys/wait.h>
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <iterator>
 #include <map>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
-#include "retort/io/atomic_file.hpp"
+#include "support/gnuplot.hpp"
 
 /// A picture of error rates over training time, drawn by gnuplot.
 namespace g2p {
@@ -63,18 +60,6 @@ struct Curve {
   return means;
 }
 
-/// `text` between quotes, for gnuplot and for the shell.
-[[nodiscard]] inline std::string gnuplot_quoted(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? "''" : std::string(1, c == '\n' ? ' ' : c);
-  return out + "'";
-}
-[[nodiscard]] inline std::string shell_quoted(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? "'\\''" : std::string(1, c);
-  return out + "'";
-}
-
 /// The program that makes gnuplot draw the curves into `picture`, data included.
 [[nodiscard]] inline std::string gnuplot_program(const std::vector<Curve>& curves,
                                                  const std::filesystem::path& picture) {
@@ -115,8 +100,8 @@ struct Curve {
       "set offsets 0,0,graph 0.04,graph 0.04\n"
       "set xrange [0:{}]\n"
       "plot \\\n",
-      gnuplot_quoted(picture.string()), in_minutes ? "minutes" : "seconds", curves.size() > 16 ? 1.15 : 1.45,
-      curves.size() > 24 ? 10 : 13, std::max(longest, 1e-9) / unit * 1.02);
+      support::gnuplot_quoted(picture.string()), in_minutes ? "minutes" : "seconds",
+      curves.size() > 16 ? 1.15 : 1.45, curves.size() > 24 ? 10 : 13, std::max(longest, 1e-9) / unit * 1.02);
   // the legend follows the lines' right ends from top to bottom
   std::vector<std::size_t> order(curves.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -131,7 +116,7 @@ struct Curve {
                    level ? "lines linewidth 2" : "linespoints linewidth 2.6", colour,
                    level ? "(6,5)" : dashes[(i + round) % dashes.size()]);
     if (!level) fmt::format_to(end, " pointtype {} pointsize 0.9", symbols[(i + 3 * round) % symbols.size()]);
-    fmt::format_to(end, " title {}{}\n", gnuplot_quoted(title), i == order.back() ? "" : ", \\");
+    fmt::format_to(end, " title {}{}\n", support::gnuplot_quoted(title), i == order.back() ? "" : ", \\");
   }
   return out;
 }
@@ -144,35 +129,7 @@ struct Curve {
                                               const std::string& gnuplot = "gnuplot") {
   const auto means = averaged(curves);
   if (means.empty()) return "there are no curves to draw";
-  auto program = picture, temporary = picture;
-  program.replace_extension(".gp");
-  temporary += ".tmp";
-  retort::write_file(program, gnuplot_program(means, picture));
-
-  // gnuplot reads a file and its messages are read from a pipe: nothing is ever written to a process that has
-  // died
-  const std::string redirect = fmt::format("picture = {}", gnuplot_quoted(temporary.string()));
-  const std::string command = fmt::format("{} -e {} {} 2>&1", shell_quoted(gnuplot), shell_quoted(redirect),
-                                          shell_quoted(program.string()));
-  std::FILE* pipe = ::popen(command.c_str(), "r");
-  if (pipe == nullptr) return "no process could be started for gnuplot";
-  std::string messages;
-  std::array<char, 256> buffer{};
-  while (std::fgets(buffer.data(), static_cast<int>(buffer.size()), pipe) != nullptr)
-    messages += buffer.data();
-  const int status = ::pclose(pipe);
-  std::error_code error;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-    std::filesystem::rename(temporary, picture, error);
-    return error ? fmt::format("gnuplot's file cannot become '{}': {}", picture.string(), error.message())
-                 : "";
-  }
-  std::filesystem::remove(temporary, error);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return "gnuplot is not installed";
-  const auto first = messages.find_first_not_of(" \t\n");
-  const auto line =
-      first == messages.npos ? "it says nothing" : messages.substr(first, messages.find('\n', first) - first);
-  return fmt::format("gnuplot failed: {}", line);
+  return support::run_gnuplot(gnuplot_program(means, picture), picture, gnuplot);
 }
 
 }  // namespace g2p

@@ -7,6 +7,7 @@
 
 #include "convert/model_folder.hpp"
 #include "convert/tokenizer_files.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -67,15 +68,5 @@ int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("Converts models between Hugging Face folders and retort's own.");
   add_flags(app, settings);
-  try {
-    app.parse(argc, argv);
-    return run(settings);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    fmt::print(stderr, "convert: {}\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "convert: {}\n", e.what());
-    return 2;
-  }
+  return support::run_program("convert", app, argc, argv, [&] { return run(settings); });
 }

@@ -10,6 +10,7 @@
 #include "distill/tokens.hpp"
 #include "retort/core/parallel.hpp"
 #include "retort/io/policy_json.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -105,7 +106,7 @@ int run(const Settings& s) {
   const Outcome outcome = distill::run(task);
   if (outcome.stopped) {
     fmt::print(stderr, "stopped; the same command continues from the checkpoint in {}\n", s.out);
-    return 130;
+    return support::exit_stopped;
   }
   fmt::print("{} steps in {:.0f} s\n", s.steps, outcome.seconds);
   fmt::print("{}\n", export_student(s, student));
@@ -121,15 +122,5 @@ int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("Distils the language model of a Hugging Face folder into a smaller one.");
   add_flags(app, settings);
-  try {
-    app.parse(argc, argv);
-    return run(settings);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    fmt::print(stderr, "distill: {}\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "distill: {}\n", e.what());
-    return 2;
-  }
+  return support::run_program("distill", app, argc, argv, [&] { return run(settings); });
 }

@@ -7,6 +7,7 @@
 #include "g2p/experiment.hpp"
 #include "g2p/flags.hpp"
 #include "retort/version.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -107,23 +108,12 @@ int main(int argc, char** argv) {
   CLI::App app(
       "Distils a spelling-to-pronunciation model by every recipe of the GKD paper and compares them.");
   add_flags(app, settings);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    fmt::print(stderr, "g2p: {}\n", e.what());
-    return 2;
-  }
-  try {
-    return run(settings);
-  } catch (const Stopped&) {
-    fmt::print(stderr, "stopped; the same command continues from the checkpoints in {}\n", settings.out);
-    return 130;
-  } catch (const retort::Error& e) {
-    fmt::print(stderr, "g2p: {}\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "g2p: {}\n", e.what());
-    return 2;
-  }
+  return support::run_program("g2p", app, argc, argv, [&] {
+    try {
+      return run(settings);
+    } catch (const Stopped&) {
+      fmt::print(stderr, "stopped; the same command continues from the checkpoints in {}\n", settings.out);
+      return support::exit_stopped;
+    }
+  });
 }

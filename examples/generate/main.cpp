@@ -12,6 +12,7 @@
 #include "retort/core/parallel.hpp"
 #include "retort/io/progress.hpp"
 #include "retort/training/interrupt.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -125,7 +126,7 @@ int run(const Settings& s, double start) {
   output.finish();
   if (progress) progress->finish();
   if (!s.quiet) print_summary(engine, counts);
-  return std::ssize(prompts) == counts.prompts ? 0 : 130;
+  return std::ssize(prompts) == counts.prompts ? 0 : support::exit_stopped;
 }
 
 }  // namespace
@@ -135,15 +136,5 @@ int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("Text from a language model in a Hugging Face folder.");
   add_flags(app, settings);
-  try {
-    app.parse(argc, argv);
-    return run(settings, start);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    fmt::print(stderr, "generate: {}\n", e.what());
-    return 2;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "generate: {}\n", e.what());
-    return 2;
-  }
+  return support::run_program("generate", app, argc, argv, [&] { return run(settings, start); });
 }

@@ -17,9 +17,22 @@ requires std::convertible_to<Text, std::string> StringContainsMatcher Contains(T
 #include <catch2/catch.hpp>
 #endif
 
+#include <string>
 #include <string_view>
 
 namespace retort::test {
+
+/// The message of the error that `f` throws, `E` or one derived from it; "no error" if it throws none. Any
+/// other escapes.
+template <class E, class F>
+std::string message_of(F f) {
+  try {
+    f();
+  } catch (const E& error) {
+    return error.what();
+  }
+  return "no error";
+}
 
 /// Notes that the running test case cannot be run here. Use RETORT_SKIP, which also leaves it.
 void skip(std::string_view reason);

@@ -76,15 +76,4 @@ bool same_on_any_thread_count(F f) {
   return one == on(2) && one == on(3);
 }
 
-/// The message of the `E` that `f()` throws; "" if it throws none.
-template <class E, class F>
-std::string message_of(F f) {
-  try {
-    f();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "";
-}
-
 }  // namespace retort::test

@@ -140,7 +140,7 @@ struct Strip {
 namespace retort {
 
 /// One step of the way back; a sequence of them is a vector.
-using Decoder = std::variant<decoders::ByteLevel, decoders::Metaspace, decoders::Replace,
-                             decoders::ByteFallback, decoders::Fuse, decoders::Strip>;
+using DecoderStep = std::variant<decoders::ByteLevel, decoders::Metaspace, decoders::Replace,
+                                 decoders::ByteFallback, decoders::Fuse, decoders::Strip>;
 
 }  // namespace retort

@@ -27,7 +27,7 @@ struct PipelineParts {
   std::vector<Normalizer> normalizers = {};
   std::vector<PreTokenizer> pre_tokenizers = {};
   std::variant<Bpe, Unigram> model;
-  std::vector<Decoder> decoders = {};
+  std::vector<DecoderStep> decoders = {};
   bool has_decoder = false;  ///< without one the tokens are joined by spaces
 };
 
@@ -86,7 +86,7 @@ class Pipeline final : public TokenCodec {
       const std::string* text = added != by_id_.end() ? &added->second.text : model_vocabulary().token(id);
       if (text && !(skip_special && special_.contains(*text))) tokens.push_back(*text);
     }
-    for (const Decoder& decoder : parts_.decoders)
+    for (const DecoderStep& decoder : parts_.decoders)
       std::visit([&](const auto& step) { step(tokens); }, decoder);
     std::string out;
     for (std::size_t i = 0; i < tokens.size(); ++i) {
@@ -97,7 +97,7 @@ class Pipeline final : public TokenCodec {
   }
 
   [[nodiscard]] bool may_change(TokenId last) const override {
-    const auto falls_back = [](const Decoder& step) {
+    const auto falls_back = [](const DecoderStep& step) {
       return std::holds_alternative<decoders::ByteFallback>(step);
     };
     const std::string* text = model_vocabulary().token(last);

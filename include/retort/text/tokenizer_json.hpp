@@ -228,7 +228,7 @@ class TokenizerJson {
     return text;
   }
 
-  static void decoder(const JsonField& field, std::vector<Decoder>& to, int depth) {
+  static void decoder(const JsonField& field, std::vector<DecoderStep>& to, int depth) {
     using namespace decoders;
     check_depth(field, depth);
     const std::string& type = field["type"].string();

@@ -1,30 +1,18 @@
 #include "g2p/report.hpp"
 
-#include <sys/resource.h>
-
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
 
 #include "catch.hpp"
+#include "folder.hpp"
 
 using namespace g2p;
+using namespace retort::test;
 namespace fs = std::filesystem;
 
 namespace {
-// A new folder that goes with the test; its name has what needs quoting.
-struct Folder {
-  fs::path path = fs::temp_directory_path() / fmt::format("retort report's {}", ::getpid());
-  Folder() { fs::remove_all(path), fs::create_directory(path); }
-  ~Folder() { fs::remove_all(path); }
-};
-
-std::string contents(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 std::vector<std::string> lines(const std::string& text) {
   std::vector<std::string> out;
   std::istringstream in(text);
@@ -112,7 +100,7 @@ TEST_CASE("curves of one label are averaged over their seeds, at the steps that 
 
 TEST_CASE("the report writes its files and names the picture last") {
   if (std::system("command -v gnuplot >/dev/null") != 0) RETORT_SKIP("gnuplot is not installed");
-  const Folder folder;
+  const Folder folder("report's ");  // a name that needs quoting
   std::FILE* out = std::tmpfile();
   write_report(small_report(), folder.path / "new", out);
   std::rewind(out);
@@ -130,7 +118,7 @@ TEST_CASE("the report writes its files and names the picture last") {
 
 TEST_CASE(
     "without gnuplot, or with one that fails, the report says so in one line and an old picture stays") {
-  const Folder folder;
+  const Folder folder("report's ");  // a name that needs quoting
   const auto picture = folder.path / "curves.png";
   std::ofstream(picture) << "old";
   CHECK(draw_picture(small_report().curves, picture, "no-such-gnuplot") == "gnuplot is not installed");

@@ -1,6 +1,5 @@
 #include "retort/io/atomic_file.hpp"
 
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -11,51 +10,17 @@
 #include <string>
 
 #include "catch.hpp"
+#include "folder.hpp"
 
 using namespace retort;
+using namespace retort::test;
 namespace fs = std::filesystem;
 
 namespace {
-struct Folder {
-  fs::path path = fs::temp_directory_path() / fmt::format("retort_atomic_{}", ::getpid());
-  Folder() { fs::remove_all(path), fs::create_directory(path); }
-  ~Folder() { fs::remove_all(path); }
-  [[nodiscard]] auto files() const { return std::distance(fs::directory_iterator(path), {}); }
-};
-
-std::string contents(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-// Files of this process cannot grow beyond `bytes`: what a full disk does, but for the reason given.
-struct SmallDisk {
-  rlimit before{};
-  explicit SmallDisk(rlim_t bytes) {
-    std::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before);
-    const rlimit small{bytes, before.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &small);
-  }
-  ~SmallDisk() {
-    ::setrlimit(RLIMIT_FSIZE, &before);
-    std::signal(SIGXFSZ, SIG_DFL);
-  }
-};
-
 std::string refusal(const fs::path& path, std::string_view reason) {
   return fmt::format("[write] cannot write '{}': {}", path.string(), reason);
 }
 
-template <class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const FileError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 }  // namespace
 
 TEST_CASE("a committed file has all that was written, and nothing else is left in the folder") {
@@ -92,7 +57,7 @@ TEST_CASE("a full disk throws with name and reason, the old file stays and the t
   std::string said;
   {
     const SmallDisk disk(100000);
-    said = message([&] { write_file(path, std::string(200000, 'x')); });
+    said = message_of<FileError>([&] { write_file(path, std::string(200000, 'x')); });
   }
   CHECK(said == refusal(path, "File too large"));
   CHECK(contents(path) == "old");
@@ -101,9 +66,9 @@ TEST_CASE("a full disk throws with name and reason, the old file stays and the t
 
 TEST_CASE("a device is written directly and its error reported") {
   if (!fs::exists("/dev/full")) RETORT_SKIP("there is no /dev/full");
-  CHECK(message([] { write_file("/dev/full", "x"); }) ==
+  CHECK(message_of<FileError>([] { write_file("/dev/full", "x"); }) ==
         "[write] cannot write '/dev/full': No space left on device");
-  CHECK(message([] { write_file("/dev/null", "x"); }) == "no error");
+  CHECK(message_of<FileError>([] { write_file("/dev/null", "x"); }) == "no error");
   CHECK(fs::is_character_file("/dev/full"));
   CHECK(fs::is_character_file("/dev/null"));
 }
@@ -111,8 +76,8 @@ TEST_CASE("a device is written directly and its error reported") {
 TEST_CASE("a folder that is missing and a name that is a folder are errors that name it") {
   const Folder folder;
   const auto missing = folder.path / "no" / "file";
-  CHECK(message([&] { AtomicFile{missing}; }) == refusal(missing, "No such file or directory"));
-  CHECK(message([&] { AtomicFile{folder.path}; }) == refusal(folder.path, "Is a directory"));
+  CHECK(message_of<FileError>([&] { AtomicFile{missing}; }) == refusal(missing, "No such file or directory"));
+  CHECK(message_of<FileError>([&] { AtomicFile{folder.path}; }) == refusal(folder.path, "Is a directory"));
 }
 
 TEST_CASE("the permissions of the old file are kept and a link is followed") {

@@ -168,7 +168,7 @@ TEST_CASE("a checkpoint of another configuration is refused with the first value
   save_checkpoint(path, model.list(), optimizer, config, {});
   const auto after = model.weights();
   const auto refusal = [&](const json& other) {
-    return message<FileError>([&] { (void)load_checkpoint(path, model.list(), optimizer, other); });
+    return message_of<FileError>([&] { (void)load_checkpoint(path, model.list(), optimizer, other); });
   };
   json other = config;
   CHECK(refusal(other) == "no error");
@@ -181,7 +181,7 @@ TEST_CASE("a checkpoint of another configuration is refused with the first value
   CHECK_THAT(refusal(other), Catch::Matchers::EndsWith("seed is not set there and 3 here"));
 
   auto another = Sgd{}.on(model.list());
-  CHECK_THAT(message<FileError>([&] { (void)load_checkpoint(path, model.list(), another, config); }),
+  CHECK_THAT(message_of<FileError>([&] { (void)load_checkpoint(path, model.list(), another, config); }),
              Catch::Matchers::EndsWith("another optimizer: \"adamw\" there, sgd here"));
   CHECK(model.weights() == after);
 }
@@ -196,13 +196,13 @@ TEST_CASE("a checkpoint of another model is refused and changes nothing") {
   for (auto* p : {&matrix, &bias}) p->value = Tensor<float, CpuDevice>::full(p->shape(), 3);
   const ParameterList<B> list{&matrix, &bias};
   auto wider = AdamW{}.on(list);
-  const auto text = message<FileError>([&] { (void)load_checkpoint(path, list, wider, config); });
+  const auto text = message_of<FileError>([&] { (void)load_checkpoint(path, list, wider, config); });
   CHECK_THAT(
       text, Catch::Matchers::Contains("model/bias has shape (7) in the file, expected (8); "
                                       "optimizer/bias.first_moment has shape (7) in the file, expected (8)"));
   CHECK(matrix.value.to_host() == std::vector<float>(35, 3));
   bias.name = "gain";
-  CHECK_THAT(message<FileError>([&] { load_checkpoint_weights(path, list); }),
+  CHECK_THAT(message_of<FileError>([&] { load_checkpoint_weights(path, list); }),
              Catch::Matchers::EndsWith("missing: model/gain; not expected: model/bias"));
 }
 
@@ -247,7 +247,7 @@ TEST_CASE("a file that is no checkpoint is refused, also with the right checksum
     for (const auto& [key, value] : metadata) writer.metadata(key, value);
     writer.write(path, true);
     const auto text =
-        message<FileError>([&] { (void)load_checkpoint(path, model.list(), optimizer, json::object()); });
+        message_of<FileError>([&] { (void)load_checkpoint(path, model.list(), optimizer, json::object()); });
     const auto colon = text.find("checkpoint: ");
     return colon == std::string::npos ? text : text.substr(colon + 12);
   };
@@ -281,7 +281,7 @@ TEST_CASE("a full disk keeps the old checkpoint, and the run can go on") {
   steps(model, optimizer, 1);
   {
     const SmallDisk disk(before.size() - 10);
-    const auto text = message<FileError>([&] {
+    const auto text = message_of<FileError>([&] {
       save_checkpoint(path, model.list(), optimizer, config, {{"step", 1}});
     });
     CHECK_THAT(text, Catch::Matchers::StartsWith("[write] cannot write '" + path.string() + "': "));

@@ -57,7 +57,7 @@ const auto same_name = [](const std::string& name) { return std::vector{name}; }
 
 template <class Model = LlamaModel>
 std::string refusal(const Copy& copy) {
-  std::string text = message<FileError>([&] { (void)load_family<Model>(copy.folder.path); });
+  std::string text = message_of<FileError>([&] { (void)load_family<Model>(copy.folder.path); });
   CHECK(text.find('\n') == std::string::npos);
   for (auto at = text.find(copy.folder.path.string()); at != std::string::npos;
        at = text.find(copy.folder.path.string()))
@@ -380,7 +380,7 @@ TEST_CASE("a safetensors header of any stated length takes no more memory than t
   for (const std::uint64_t stated : {std::uint64_t{150'000'000}, std::uint64_t{1} << 62, ~std::uint64_t{0}}) {
     write_plainly(path, std::string(reinterpret_cast<const char*>(&stated), 8) + "{}");
     std::filesystem::resize_file(path, 200'000'000);  // a hole, not bytes
-    CHECK_THAT(message<FileError>([&] { const SafetensorsFile file(path); }),
+    CHECK_THAT(message_of<FileError>([&] { const SafetensorsFile file(path); }),
                Catch::Matchers::Contains("header has " + std::to_string(stated) + " bytes"));
   }
 }

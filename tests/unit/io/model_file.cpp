@@ -47,7 +47,7 @@ TEST_CASE("all that does not fit is in one error, and the model is as it was") {
   writer.write(path);
   Model<Cpu<float>> model(1);
   const auto before = model.a.value.to_host();
-  CHECK(message<FileError>([&] { load_parameters(path, model.list()); }) ==
+  CHECK(message_of<FileError>([&] { load_parameters(path, model.list()); }) ==
         "[load] '" + path.string() +
             "' does not fit: missing: layer.b; not expected: layer.c, layer.d; layer.a has shape (3, 2) in "
             "the file, "
@@ -64,6 +64,6 @@ TEST_CASE("weights of a type that is not one of numbers are refused") {
   write_plainly(path,
                 std::string(reinterpret_cast<const char*>(&length), 8) + header + std::string(14, '\0'));
   Model<Cpu<float>> model(1);
-  CHECK_THAT(message<FileError>([&] { load_parameters(path, model.list()); }),
+  CHECK_THAT(message_of<FileError>([&] { load_parameters(path, model.list()); }),
              Catch::Matchers::EndsWith("does not fit: layer.a holds U8"));
 }

@@ -53,7 +53,7 @@ TEST_CASE("a metrics line that cannot be read is named by its number, and nothin
   RunFolder run(folder / "a");
   const std::string bad = "{\"step\":1}\nnonsense\n{\"step\":3}\n";
   write_plainly(run.metrics_path(), bad);
-  CHECK(message<FileError>([&] { run.keep_metrics(3); }) ==
+  CHECK(message_of<FileError>([&] { run.keep_metrics(3); }) ==
         "[run folder] '" + run.metrics_path().string() + "', line 2: not a JSON object with a step");
   CHECK(contents(run.metrics_path()) == bad);
   CHECK_THROWS_AS(run.append_metrics({{"loss", 1}}), ValueError);
@@ -65,7 +65,7 @@ TEST_CASE("a folder in use by another run is refused, and free when that one end
   const Folder folder("run");
   {
     const RunFolder run(folder / "a");
-    CHECK(message<FileError>([&] { RunFolder again(folder / "a"); }) ==
+    CHECK(message_of<FileError>([&] { RunFolder again(folder / "a"); }) ==
           "[run folder] '" + (folder / "a").string() + "' is in use by another run");
   }
   const RunFolder run(folder / "a");
@@ -74,9 +74,9 @@ TEST_CASE("a folder in use by another run is refused, and free when that one end
 TEST_CASE("a folder that cannot be made is refused with its name") {
   const Folder folder("run");
   write_plainly(folder / "file", "x");
-  CHECK_THAT(message<FileError>([&] { RunFolder run(folder / "file/run"); }),
+  CHECK_THAT(message_of<FileError>([&] { RunFolder run(folder / "file/run"); }),
              Catch::Matchers::Contains("file/run': "));
-  CHECK_THAT(message<FileError>([&] { RunFolder run(folder / "file"); }),
+  CHECK_THAT(message_of<FileError>([&] { RunFolder run(folder / "file"); }),
              Catch::Matchers::Contains("file': "));
 }
 

@@ -167,7 +167,7 @@ TEST_CASE("faults of a header are refused with file, tensor and reason") {
   const auto path = folder / "bad.safetensors";
   const auto refusal = [&](const std::string& bytes) {
     write_plainly(path, bytes);
-    return message<FileError>([&] { read_everything(path); });
+    return message_of<FileError>([&] { read_everything(path); });
   };
   const auto header = [&](const std::string& json, std::size_t data) {
     const std::string text = refusal(with_length(json) + std::string(data, '\0'));
@@ -235,9 +235,9 @@ TEST_CASE("faults of a header are refused with file, tensor and reason") {
 
 TEST_CASE("a file that is missing or none is refused with the system's reason") {
   const Folder folder("safetensors");
-  CHECK_THAT(message<FileError>([&] { SafetensorsFile file(folder / "none"); }),
+  CHECK_THAT(message_of<FileError>([&] { SafetensorsFile file(folder / "none"); }),
              Catch::Matchers::Contains("none': No such file or directory"));
-  CHECK_THAT(message<FileError>([&] { SafetensorsFile file(folder.path); }),
+  CHECK_THAT(message_of<FileError>([&] { SafetensorsFile file(folder.path); }),
              Catch::Matchers::Contains("': Is a directory"));
   CHECK_THROWS_AS(SafetensorsFile("/dev/null"), FileError);
 }
@@ -251,7 +251,7 @@ TEST_CASE("a wrong request is refused and names the tensor") {
   writer.write(path);
   const SafetensorsFile file(path);
   const auto refusal = [&](auto f) {
-    const std::string text = message<FileError>(f);
+    const std::string text = message_of<FileError>(f);
     return text.substr(std::min(text.find("tensor \""), text.size()));
   };
   Floats wrong({3, 2});
@@ -271,7 +271,7 @@ TEST_CASE("a writer refuses what could not be read back") {
   const Folder folder("safetensors");
   SafetensorsWriter writer;
   writer.add("a", Floats::from({1}, {1}));
-  CHECK(message<ValueError>([&] { writer.add("a", Floats::from({1}, {1})); }) ==
+  CHECK(message_of<ValueError>([&] { writer.add("a", Floats::from({1}, {1})); }) ==
         "[safetensors] two tensors are called 'a'");
   CHECK_THROWS_AS(writer.add("__metadata__", Floats::from({1}, {1})), ValueError);
   CHECK_THROWS_AS(writer.add("undefined", Floats()), ValueError);
@@ -338,7 +338,7 @@ TEST_CASE("verifying a file without a checksum says so") {
   SafetensorsWriter writer;
   writer.add("a", Floats::from({1}, {1}));
   writer.write(folder / "file");
-  CHECK_THAT(message<FileError>([&] { SafetensorsFile(folder / "file").verify_checksum(); }),
+  CHECK_THAT(message_of<FileError>([&] { SafetensorsFile(folder / "file").verify_checksum(); }),
              Catch::Matchers::Contains("has no checksum"));
 }
 

@@ -8,6 +8,7 @@
 #include "retort/optim/sgd.hpp"
 
 using namespace retort;
+using namespace retort::test;
 using B = Cpu<float>;
 
 namespace {
@@ -15,16 +16,6 @@ namespace {
 void set_gradient(Parameter<B>& p, float value) {
   (void)p.open_grad();
   for (float& g : p.grad.span()) g = value;
-}
-
-template <class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 }  // namespace
@@ -89,19 +80,19 @@ TEST_CASE("a gradient that is not finite is refused, and its parameter named") {
   const float values[] = {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()};
   for (const float value : values) {
     bad.grad.data()[20] = worse.grad.data()[0] = value;
-    CHECK(message([&] { (void)gradient_norm(list); }) ==
+    CHECK(message_of<Error>([&] { (void)gradient_norm(list); }) ==
           "[gradient_norm] the gradient of decoder.block.1.o, shape (3, 7), has a value that is not finite");
     CHECK_THROWS_AS(clip_by_norm(list, 1), NumericError);
   }
   bad.grad.data()[20] = 1e30f;
   CHECK(
-      message([&] { (void)gradient_norm(list); }) ==
+      message_of<Error>([&] { (void)gradient_norm(list); }) ==
       "[gradient_norm] the gradient of decoder.block.1.o, shape (3, 7), is so large that its norm overflows");
 }
 
 TEST_CASE("a limit that is not positive is refused") {
   Parameter<B> p("p", {4});
-  CHECK(message([&] { (void)clip_by_norm(ParameterList<B>{&p}, 0); }) ==
+  CHECK(message_of<Error>([&] { (void)clip_by_norm(ParameterList<B>{&p}, 0); }) ==
         "[clip_by_norm] max_norm is 0, must be positive");
   CHECK_THROWS_AS(clip_by_norm(ParameterList<B>{&p}, std::nan("")), ValueError);
 }

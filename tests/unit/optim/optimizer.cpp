@@ -10,6 +10,7 @@
 #include "retort/optim/sgd.hpp"
 
 using namespace retort;
+using namespace retort::test;
 using B = Cpu<float>;
 
 namespace {
@@ -42,16 +43,6 @@ struct Pair {
     return std::sqrt(sum);
   }
 };
-
-template <class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const ValueError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // A user's own optimizer: the sign of the gradient.
 struct SignDescent {
@@ -183,7 +174,7 @@ TEST_CASE("the gradient of a loss whose backward never ran is refused, and nothi
   model.pull_to_one();
   model.bias.open_losses = 1;
   const auto before = model.weights();
-  CHECK(message([&] { optimizer.step(); }) ==
+  CHECK(message_of<ValueError>([&] { optimizer.step(); }) ==
         "[sgd] the gradient of layer.bias holds 1 loss(es) that await backward()");
   CHECK(model.weights() == before);
   CHECK(optimizer.steps() == 0);
@@ -235,7 +226,7 @@ TEST_CASE("a user's own policy is an optimizer like the others") {
 
 TEST_CASE("values outside their range are refused with the sentence and the values") {
   Pair model;
-  CHECK(message([&] { (void)AdamW{.beta1 = 1}.on(model.list()); }) ==
+  CHECK(message_of<ValueError>([&] { (void)AdamW{.beta1 = 1}.on(model.list()); }) ==
         "[adamw] beta1 must be at least 0 and less than 1; given adamw(learning_rate 0.001, beta1 1, beta2 "
         "0.999, "
         "epsilon 1e-08, weight_decay 0.01)");
@@ -243,5 +234,6 @@ TEST_CASE("values outside their range are refused with the sentence and the valu
   CHECK_THROWS_AS(Sgd{.nesterov = true}.on(model.list()), ValueError);
   CHECK_THROWS_AS(Adafactor{.clip_threshold = 0}.on(model.list()), ValueError);
   model.bias.name = "layer.matrix";
-  CHECK(message([&] { (void)Sgd{}.on(model.list()); }) == "[sgd] two parameters are called layer.matrix");
+  CHECK(message_of<ValueError>([&] { (void)Sgd{}.on(model.list()); }) ==
+        "[sgd] two parameters are called layer.matrix");
 }

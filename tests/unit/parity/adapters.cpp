@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "../io/folder.hpp"
 #include "expected_of_model.hpp"
+#include "folder.hpp"
 
 using namespace retort;
 using namespace retort::test;
@@ -84,7 +84,7 @@ TEST_CASE("layers are chosen by PEFT's names; a part of a fused projection is a 
                                        {"block.1.attention.qkv", 0, 16},
                                        {"block.1.attention.qkv", 24, 8}});
   CHECK(peft_sites(model, {}).size() == 14);
-  CHECK(message<ValueError>([&] {
+  CHECK(message_of<ValueError>([&] {
           (void)peft_sites(model, {"q_proj", "c_attn"});
         }) ==
         "[lora] no layer is called 'c_attn', expected some of down_proj, gate_proj, k_proj, o_proj, q_proj, "
@@ -103,15 +103,15 @@ TEST_CASE("layers of which only some have adapters are named whole") {
 TEST_CASE("what PEFT's layout cannot express is refused") {
   const Folder folder("adapter");
   auto model = load_model(model_fixture("llama"));
-  CHECK(message<ValueError>([&] { save_peft(model, folder.path); }) ==
+  CHECK(message_of<ValueError>([&] { save_peft(model, folder.path); }) ==
         "[save_peft] the model has no adapters");
   add_lora(model, lora_sites(model, {"attention.qkv"}), {.rank = 2}, RandomKey{1});
-  CHECK(message<ValueError>([&] { save_peft(model, folder.path); }) ==
+  CHECK(message_of<ValueError>([&] { save_peft(model, folder.path); }) ==
         "[save_peft] rows [0, 32) of block.0.attention.qkv are no layer of a llama file");
   merge_lora(model);
   for (const Index rank : {2, 3})
     add_lora(model, peft_sites(model, {rank == 2 ? "q_proj" : "up_proj"}), {.rank = rank}, RandomKey{1});
-  CHECK(message<ValueError>([&] {
+  CHECK(message_of<ValueError>([&] {
           save_peft(model, folder.path);
         }).starts_with("[save_peft] adapters of several"));
   CHECK_FALSE(std::filesystem::exists(folder / "adapter_config.json"));
@@ -121,7 +121,7 @@ TEST_CASE("adapters that do not fit are refused in one line, and the model stays
   const Folder folder("adapter");
   auto model = load_model(model_fixture("llama"));
   const auto refused = [&](const std::string& text) {
-    const auto error = message<FileError>([&] { (void)load_peft(model, folder.path); });
+    const auto error = message_of<FileError>([&] { (void)load_peft(model, folder.path); });
     CAPTURE(error);
     CHECK(error.find(text) != std::string::npos);
     CHECK_FALSE(has_lora(model));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "expected_of_model.hpp"
+#include "folder.hpp"
 #include "retort/generate/beam_search.hpp"
 #include "retort/io/hugging_face/folder.hpp"
 #include "retort/optim/adamw.hpp"
@@ -63,12 +64,7 @@ void check_gradients_of_models(double tolerance) {
     AnyModel<B> right = model;
     right.visit([&]<class M>(M& typed) {
       using Format = hugging_face::Format<typename M::Family>;
-      struct Folder {  // holds the gradients under the name of weights
-        std::filesystem::path path =
-            std::filesystem::temp_directory_path() / ("retort_gradients_" + std::to_string(::getpid()));
-        Folder() { std::filesystem::create_directory(path); }
-        ~Folder() { std::filesystem::remove_all(path); }
-      } folder;
+      const Folder folder("gradients_");  // holds the gradients under the name of weights
       std::filesystem::copy_file(model_fixture(variant) / "gradients.safetensors",
                                  folder.path / "model.safetensors");
       const auto layout = Format::layout();

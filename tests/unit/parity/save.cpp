@@ -4,8 +4,8 @@
 
 #include <cstdlib>
 
-#include "../io/folder.hpp"
 #include "expected_of_model.hpp"
+#include "folder.hpp"
 
 using namespace retort;
 using namespace retort::test;
@@ -67,7 +67,8 @@ TEST_CASE("shards and an index are written beyond a size, and stale files do not
   CHECK(index["metadata"]["total_size"] == 4 * parameter_count(parameters(model)));
   CHECK(logits_of(load_model(folder.path), expected) == logits_of(model, expected));
   std::filesystem::remove(folder.path / *files.begin());
-  CHECK(message<FileError>([&] { (void)load_model(folder.path); }).find(*files.begin()) != std::string::npos);
+  CHECK(message_of<FileError>([&] { (void)load_model(folder.path); }).find(*files.begin()) !=
+        std::string::npos);
   save_hugging_face(model, folder.path);
   CHECK_FALSE(std::filesystem::exists(folder / "model.safetensors.index.json"));
   CHECK(logits_of(load_model(folder.path), expected) == logits_of(model, expected));
@@ -97,7 +98,7 @@ TEST_CASE("a model that the format cannot express is refused before anything is 
   auto config = Gpt2::config();
   config.vocabulary = 11, config.width = 12, config.layers = 1, config.heads = 4, config.kv_heads = 2;
   Decoder<F, Gpt2> model(config);
-  CHECK(message<ValueError>([&] { save_hugging_face(model, folder.path / "new"); }) ==
+  CHECK(message_of<ValueError>([&] { save_hugging_face(model, folder.path / "new"); }) ==
         "[hugging_face] a model of type gpt2 cannot be written with kv_heads other than heads");
   CHECK_FALSE(std::filesystem::exists(folder.path / "new"));
 }
@@ -105,11 +106,11 @@ TEST_CASE("a model that the format cannot express is refused before anything is 
 TEST_CASE("an unknown family is refused with the list of known ones") {
   const Folder folder("export");
   write_plainly(folder / "config.json", R"({"model_type": "bert"})");
-  CHECK(message<FileError>([&] { (void)load_model(folder.path); }) ==
+  CHECK(message_of<FileError>([&] { (void)load_model(folder.path); }) ==
         "[hugging_face] '" + (folder / "config.json").string() +
             "': model_type is \"bert\", supported: gpt2, gptj, llama, opt, t5");
   write_plainly(folder / "config.json", R"({"model_type": "t5", "feed_forward_proj": "gated-silu"})");
-  CHECK(message<FileError>([&] { (void)load_model(folder.path); }) ==
+  CHECK(message_of<FileError>([&] { (void)load_model(folder.path); }) ==
         "[hugging_face] '" + (folder / "config.json").string() +
             "': feed_forward_proj is \"gated-silu\", supported: gated-gelu");
 }

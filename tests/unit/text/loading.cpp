@@ -26,7 +26,7 @@ json small() {
   })");
 }
 
-Tokenizer load(const TextFolder& folder, const json& file) {
+Tokenizer load(const Folder& folder, const json& file) {
   folder.write("tokenizer.json", file.dump());
   return load_tokenizer(folder.path);
 }
@@ -36,7 +36,7 @@ using Ids = std::vector<TokenId>;
 }  // namespace
 
 TEST_CASE("merges go by rank, the leftmost of equals first") {
-  const TextFolder folder;
+  const Folder folder;
   const Tokenizer t = load(folder, small());
   CHECK(t.encode("abc") == Ids{4});
   CHECK(t.encode("cab") == Ids{2, 3});  // "a b" before "c a"
@@ -58,7 +58,7 @@ TEST_CASE("merges go by rank, the leftmost of equals first") {
 }
 
 TEST_CASE("text without pre-tokenizer is cut at visible spaces only where no merge crosses them") {
-  const TextFolder folder;
+  const Folder folder;
   json file = small();
   file["pre_tokenizer"] = nullptr;
   file["added_tokens"] = json::array();
@@ -71,11 +71,11 @@ TEST_CASE("text without pre-tokenizer is cut at visible spaces only where no mer
 }
 
 TEST_CASE("what is not supported in tokenizer.json is an error that names it") {
-  const TextFolder folder;
+  const Folder folder;
   const auto refusal = [&](const char* pointer, const json& value) {
     json file = small();
     file[json::json_pointer(pointer)] = value;
-    return message([&] { load(folder, file); });
+    return message_of<FileError>([&] { load(folder, file); });
   };
   const std::string file = "'" + (folder.path / "tokenizer.json").string() + "'";
   CHECK(refusal("/model/type", "WordPiece") ==
@@ -98,11 +98,11 @@ TEST_CASE("what is not supported in tokenizer.json is an error that names it") {
 }
 
 TEST_CASE("what is wrong in tokenizer.json is an error that names file and field") {
-  const TextFolder folder;
+  const Folder folder;
   const auto refusal = [&](const char* pointer, const json& value) {
     json file = small();
     file[json::json_pointer(pointer)] = value;
-    return message([&] { load(folder, file); });
+    return message_of<FileError>([&] { load(folder, file); });
   };
   CHECK_THAT(refusal("/model/vocab/ab", -1),
              Contains("field model.vocab[\"ab\"]: it is -1, expected a number from 0 to"));
@@ -139,11 +139,12 @@ TEST_CASE("what is wrong in tokenizer.json is an error that names file and field
   for (int i = 0; i < 40; ++i) deep = {{"type", "Sequence"}, {"normalizers", {deep}}};
   CHECK_THAT(refusal("/normalizer", deep), Contains("sequences are nested too deeply"));
   folder.write("tokenizer.json", "{\"version\": ");
-  CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }), Contains("tokenizer.json' is not JSON"));
+  CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }),
+             Contains("tokenizer.json' is not JSON"));
 }
 
 TEST_CASE("a tokenizer.json with any value missing or of another type loads or is a FileError") {
-  const TextFolder folder;
+  const Folder folder;
   for (const char* name : {"t5", "added"}) {
     json whole = read_json(tokenizer_folder(name) / "tokenizer.json");
     // Tokens and merges by the thousand are all alike: a few are enough.
@@ -183,27 +184,27 @@ TEST_CASE("a tokenizer.json with any value missing or of another type loads or i
 }
 
 TEST_CASE("a file cut off anywhere is a FileError") {
-  const TextFolder folder;
-  const std::string whole = file_contents(tokenizer_folder("added") / "tokenizer.json");
+  const Folder folder;
+  const std::string whole = contents(tokenizer_folder("added") / "tokenizer.json");
   for (std::size_t size = 0; size < whole.size(); size += 131) {
     folder.write("tokenizer.json", whole.substr(0, size));
-    REQUIRE_THAT(message([&] { (void)load_tokenizer(folder.path); }),
+    REQUIRE_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }),
                  Contains("tokenizer.json' is not JSON"));
   }
 }
 
 TEST_CASE("a missing folder, an empty one and an unreadable file are FileErrors") {
-  const TextFolder folder;
-  CHECK(message([&] { (void)load_tokenizer(folder.path / "no"); }) ==
+  const Folder folder;
+  CHECK(message_of<FileError>([&] { (void)load_tokenizer(folder.path / "no"); }) ==
         fmt::format("[tokenizer] '{}' does not exist", (folder.path / "no").string()));
-  CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }),
+  CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }),
              Contains("has no tokenizer.json, no vocab.json with merges.txt and no *.model"));
   fs::create_directory(folder.path / "tokenizer.json");
-  CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }), Contains("Is a directory"));
+  CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }), Contains("Is a directory"));
 }
 
 TEST_CASE("merges.txt: faults name the line, a missing newline and Windows' line ends are none") {
-  const TextFolder folder;
+  const Folder folder;
   folder.write("vocab.json", R"({"a": 0, "b": 1, "ab": 2})");
   folder.write("merges.txt", "#version: 0.2\r\na b");
   CHECK(load_tokenizer(folder.path).encode("ab") == Ids{2});
@@ -213,15 +214,15 @@ TEST_CASE("merges.txt: faults name the line, a missing newline and Windows' line
            {"a b\n\na b\n", "line 2: '', expected two tokens"},
            {"b a\n", "line 1: [bpe] merge 'b a': 'ba' is not in the vocabulary"}}) {
     folder.write("merges.txt", text);
-    CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }), Contains(said));
+    CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }), Contains(said));
   }
   folder.write("vocab.json", "[]");
-  CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }),
+  CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }),
              Contains("vocab.json': it is [], expected an object"));
 }
 
 TEST_CASE("special ids come from the folder's files, and OPT's settings put its token in front") {
-  const TextFolder folder;
+  const Folder folder;
   folder.write("vocab.json", R"({"a": 0, "<pad>": 1, "</s>": 2, "b": 3, "ab": 4})");
   folder.write("merges.txt", "a b\n");
   folder.write("tokenizer_config.json", R"({"add_bos_token": true, "bos_token": "</s>", "pad_token": null,
@@ -242,12 +243,12 @@ TEST_CASE("special ids come from the folder's files, and OPT's settings put its 
   CHECK(t.decode(Ids{2, 4, 5}) == "ab<new>");
   CHECK(t.with_ends({{}, {3}}).encode("ab") == Ids{4, 3});
   folder.write("special_tokens_map.json", R"({"pad_token": "<none>"})");
-  CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }),
+  CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }),
              Contains("special_tokens_map.json', field pad_token: '<none>' is no token of this tokenizer"));
 }
 
 TEST_CASE("GPT-2's files without a word about special tokens have its one") {
-  const TextFolder folder;
+  const Folder folder;
   fs::copy_file(tokenizer_folder("gpt2") / "vocab.json", folder.path / "vocab.json");
   fs::copy_file(tokenizer_folder("gpt2") / "merges.txt", folder.path / "merges.txt");
   const Tokenizer t = load_tokenizer(folder.path);
@@ -258,7 +259,7 @@ TEST_CASE("GPT-2's files without a word about special tokens have its one") {
 }
 
 TEST_CASE("tokenizers are the same by content, not by file or name") {
-  const TextFolder folder;
+  const Folder folder;
   const Tokenizer original = load(folder, small());
   CHECK(same_tokens(original, original));
   const auto changed = [&](const char* pointer, const json& value) {
@@ -285,11 +286,11 @@ TEST_CASE("tokenizers are the same by content, not by file or name") {
 }
 
 TEST_CASE("a model with too few rows does not fit a tokenizer, one with rows of padding does") {
-  const TextFolder folder;
+  const Folder folder;
   const Tokenizer t = load(folder, small());
   check_vocabulary(t, 7);
   check_vocabulary(t, 64);
-  CHECK(message<ValueError>([&] { check_vocabulary(t, 6); }) ==
+  CHECK(message_of<ValueError>([&] { check_vocabulary(t, 6); }) ==
         "[tokenizer] the model has 6 rows for tokens, the tokenizer's largest id is 6: they do not belong "
         "together");
 }
@@ -310,8 +311,8 @@ TEST_CASE("threads may share a tokenizer") {
 
 #ifdef RETORT_SENTENCEPIECE
 TEST_CASE("a SentencePiece model: special ids, T5's extra tokens, faults") {
-  const TextFolder folder;
-  const std::string model = file_contents(tokenizer_folder("sentencepiece") / "spiece.model");
+  const Folder folder;
+  const std::string model = contents(tokenizer_folder("sentencepiece") / "spiece.model");
   folder.write("any.model", model);
   const Tokenizer t = load_tokenizer(folder.path);
   CHECK(t.pad() == 0);
@@ -336,10 +337,11 @@ TEST_CASE("a SentencePiece model: special ids, T5's extra tokens, faults") {
   for (std::size_t size = 0; size < model.size(); size += size < 100 ? 1 : 211) {
     folder.write("any.model", model.substr(0, size));
     INFO(size << " of " << model.size() << " bytes");
-    CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }), Contains("any.model': [sentencepiece]"));
+    CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }),
+               Contains("any.model': [sentencepiece]"));
   }
   folder.write("other.model", model);
-  CHECK_THAT(message([&] { (void)load_tokenizer(folder.path); }),
+  CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }),
              Contains("has 2 *.model files: name the one that is meant"));
 }
 #endif

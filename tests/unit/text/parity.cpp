@@ -79,6 +79,22 @@ TEST_CASE("tokens that arrive one by one give whole characters, together the dec
   }
 }
 
+TEST_CASE("a skipped special token between the bytes of a character does not tear it") {
+  const Tokenizer tokenizer = load_tokenizer(tokenizer_folder("llama2"));
+  const auto& codec = tokenizer.codec();
+  const auto id = [&](const char* token) { return codec.id(token).value(); };
+  TokenStream stream(tokenizer);
+  CHECK(stream.push(id("<0xE4>")).empty());
+  CHECK(stream.push(id("</s>")).empty());
+  CHECK(stream.push(id("<0xBD>")).empty());
+  CHECK(stream.push(id("</s>")).empty());
+  CHECK(stream.push(id("<0xA0>")).empty());
+  CHECK(stream.push(id("a")) ==
+        "\u4F60"
+        "a");
+  CHECK(stream.finish().empty());
+}
+
 TEST_CASE("2,000 real lines have the reference's ids") {
   const auto data = data_folder();
   if (!data) RETORT_SKIP("no real data: set RETORT_DATA to its folder");

@@ -17,7 +17,8 @@ namespace retort::kernels {
 
 /// C (m, n) = alpha op_a(A) op_b(B) + beta C, row-major with leading dimensions lda, ldb, ldc; op(A) is (m,
 /// k) and op(B) is (k, n). beta = 0 never reads C. The one place where matrix products are computed on the
-/// CPU: by gemm_tiles.hpp, or by a BLAS (RETORT_GEMM_CBLAS) or Eigen (RETORT_GEMM_EIGEN) if the build asks for it.
+/// CPU: by gemm_tiles.hpp, or by a BLAS (RETORT_GEMM_CBLAS) or Eigen (RETORT_GEMM_EIGEN) if the build asks
+/// for it.
 template <Real T>
 void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const T* a, Index lda, const T* b,
           Index ldb, T beta, T* c, Index ldc) {

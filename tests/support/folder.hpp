@@ -7,18 +7,31 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <stdexcept>
 #include <string>
 #include <string_view>
-
-#include "retort/core/error.hpp"
 
 /// What tests of files share.
 namespace retort::test {
 
+/// The bytes of a file, which must be there.
+inline std::string contents(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error("cannot read " + path.string());
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// Writes a file without the care that the library takes.
+inline void write_plainly(const std::filesystem::path& path, std::string_view bytes) {
+  std::filesystem::remove(path);  // some file systems flush a file that is cut and written anew
+  std::ofstream out(path, std::ios::binary);
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
 /// An empty folder that goes away at the end of the test.
 struct Folder {
   std::filesystem::path path;
-  explicit Folder(const char* name)
+  explicit Folder(const char* name = "test_")
       : path(std::filesystem::temp_directory_path() /
              ("retort_" + std::string(name) + std::to_string(::getpid()))) {
     std::filesystem::remove_all(path);
@@ -28,29 +41,9 @@ struct Folder {
   Folder& operator=(const Folder&) = delete;
   ~Folder() { std::filesystem::remove_all(path); }
   [[nodiscard]] std::filesystem::path operator/(const char* name) const { return path / name; }
+  [[nodiscard]] auto files() const { return std::distance(std::filesystem::directory_iterator(path), {}); }
+  void write(const char* name, std::string_view bytes) const { write_plainly(path / name, bytes); }
 };
-
-inline std::string contents(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-inline void write_plainly(const std::filesystem::path& path, std::string_view bytes) {
-  std::filesystem::remove(path);  // some file systems flush a file that is cut and written anew
-  std::ofstream out(path, std::ios::binary);
-  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-/// The message of the error that `f` throws, `E` or one derived from it.
-template <class E = Error, class F>
-std::string message(F f) {
-  try {
-    f();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 /// Files of this process cannot grow beyond `bytes`: what a full disk does, but for the reason given.
 struct SmallDisk {

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+/// What the programs share.
+namespace support {
+
+/// Exit codes: 0 done, 2 bad input (one line says which), 130 stopped by Ctrl-C.
+inline constexpr int exit_bad_input = 2;
+inline constexpr int exit_stopped = 130;
+
+/// The body of main(): reads the flags of `app`, then `run()` gives the exit code. --help prints and gives 0;
+/// a wrong flag, or any exception, is one line on stderr after the program's `name` and gives exit_bad_input.
+template <class Run>
+int run_program(const char* name, CLI::App& app, int argc, char** argv, Run run) {
+  try {
+    app.parse(argc, argv);
+    return run();
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help
+    fmt::print(stderr, "{}: {}\n", name, e.what());
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{}: {}\n", name, e.what());
+  }
+  return exit_bad_input;
+}
+
+}  // namespace support

@@ -15,7 +15,15 @@ namespace retort {
 enum class Reduction {
   per_sequence,  ///< 1/B sum_b 1/L_b sum_t: every sequence counts the same (the GKD paper)
   per_token,     ///< sum / N: every token counts the same
+  sequence_sum,  ///< 1/B sum_b sum_t: the gradient of a divergence between whole sequences (MiniLLM's paper)
 };
+
+/// As logs show it.
+[[nodiscard]] inline const char* reduction_name(Reduction r) {
+  return r == Reduction::per_sequence ? "per_sequence"
+         : r == Reduction::per_token  ? "per_token"
+                                      : "sequence_sum";
+}
 
 /// What a step divides by: counted over the whole optimizer step, so that splitting it into micro-batches
 /// changes nothing.
@@ -39,9 +47,11 @@ template <Backend B>
   weights.reserve(static_cast<std::size_t>(responses.total()));
   for (int i = 0; i < responses.size(); ++i) {
     const int length = responses.length(i);
-    const double divisor = reduction == Reduction::per_token
-                               ? static_cast<double>(total.tokens)
-                               : static_cast<double>(total.sequences) * static_cast<double>(length);
+    const double divisor =
+        reduction == Reduction::per_token
+            ? static_cast<double>(total.tokens)
+            : static_cast<double>(total.sequences) *
+                  (reduction == Reduction::per_sequence ? static_cast<double>(length) : 1.0);
     for (int t = 0; t < length; ++t) weights.push_back(static_cast<T>(factor / divisor));
   }
   return TensorOf<B>::from({static_cast<Index>(weights.size())}, weights);
@@ -85,7 +95,7 @@ struct ObjectiveOptions {
 
   template <class F>
   void each_field(F&& f) const {
-    f("reduction", reduction == Reduction::per_sequence ? "per_sequence" : "per_token");
+    f("reduction", reduction_name(reduction));
     f("temperature", temperature);
     f("times_temperature_squared", times_temperature_squared);
   }

@@ -46,6 +46,116 @@ struct IgnoreTokens {
   void operator()(std::size_t, const DrawnToken&) const {}
 };
 
+namespace detail {
+
+/// Next-token logits of one model: what `decode` draws from when it samples from a model.
+template <LanguageModel M, Sampler S>
+class ModelRows {
+ public:
+  using Backend = typename M::Backend;
+  using Drawn = DrawnToken;
+
+  ModelRows(const M& model, const S& sampler, const Sequences& prompts, Index room)
+      : model_(model),
+        sampler_(sampler),
+        state_(model.start(prompts, room)),
+        logits_({prompts.size(), model.vocabulary()}) {}
+
+  [[nodiscard]] Index vocabulary() const { return model_.vocabulary(); }
+  void compute(Index live) {
+    project(model_.head(), live, std::as_const(state_.hidden).data(), logits_.data());
+  }
+  [[nodiscard]] DrawnToken draw(Index row, double u, std::vector<Index>& scratch) {
+    return draw_token(sampler_, logits_.data() + row * vocabulary(), vocabulary(), u, scratch);
+  }
+  void select(const std::vector<std::int32_t>& rows) { state_.select(rows); }
+  void advance(const std::vector<std::int32_t>& tokens) { model_.advance(state_, tokens); }
+
+ private:
+  const M& model_;
+  const S& sampler_;
+  DecodeState<Backend> state_;
+  TensorOf<Backend> logits_;  // (prompts, vocabulary), of the live sequences
+};
+
+/// What `decode` returns.
+template <class Drawn>
+struct Decoded {
+  std::vector<std::vector<Drawn>> drawn;  ///< per prompt
+  std::vector<bool> finished;             ///< per prompt: ended by an end token
+};
+
+inline void require_generation(const Sequences& prompts, std::span<const std::uint64_t> ids,
+                               const GenerateOptions& options) {
+  if (ids.size() != static_cast<std::size_t>(prompts.size()))
+    fail<ValueError>("generate", "{} prompts but {} ids", prompts.size(), ids.size());
+  if (options.max_tokens < 0)
+    fail<ValueError>("generate", "max_tokens {}, expected at least 0", options.max_tokens);
+}
+
+/// The loop of every sampler: all sequences draw a token, finished ones leave, the rest advance. `make()`
+/// starts the rows to draw from (see ModelRows) and is not called if there is nothing to do. Token t of
+/// sequence i draws with number t of options.key.fork(ids[i]).
+template <class MakeRows, class Observer>
+[[nodiscard]] auto decode(std::span<const std::uint64_t> ids, const GenerateOptions& options, MakeRows make,
+                          const Observer& observe) {
+  using Rows = decltype(make());
+  using Drawn = typename Rows::Drawn;
+  const std::size_t count = ids.size();
+  Decoded<Drawn> out{std::vector<std::vector<Drawn>>(count), std::vector<bool>(count, false)};
+  if (count == 0 || options.max_tokens == 0) return out;
+  std::vector<RandomKey> keys(count);
+  for (std::size_t i = 0; i < count; ++i) keys[i] = options.key.fork(ids[i]);
+  Rows rows = make();
+  std::vector<std::size_t> live(count);
+  for (std::size_t i = 0; i < count; ++i) live[i] = i;
+  for (Index t = 0; t < options.max_tokens; ++t) {
+    const auto n = static_cast<Index>(live.size());
+    rows.compute(n);
+    std::vector<Drawn> chosen(live.size());
+    parallel_for(n, 8192 / (rows.vocabulary() + 1) + 1, [&](Index begin, Index end) {
+      std::vector<Index> scratch;
+      for (Index i = begin; i < end; ++i) {
+        const double u = keys[live[static_cast<std::size_t>(i)]].uniform(static_cast<std::uint64_t>(t));
+        chosen[static_cast<std::size_t>(i)] = rows.draw(i, u, scratch);
+      }
+    });
+    std::vector<std::int32_t> kept, tokens;
+    std::vector<std::size_t> still_live;
+    for (std::size_t i = 0; i < live.size(); ++i) {
+      out.drawn[live[i]].push_back(chosen[i]);
+      observe(live[i], chosen[i]);
+      if (is_end_token(options, chosen[i].token)) {
+        out.finished[live[i]] = true;
+        continue;
+      }
+      kept.push_back(static_cast<std::int32_t>(i));
+      tokens.push_back(chosen[i].token);
+      still_live.push_back(live[i]);
+    }
+    if (kept.empty() || t + 1 == options.max_tokens) break;
+    if (kept.size() < live.size()) rows.select(kept);
+    live = std::move(still_live);
+    rows.advance(tokens);
+  }
+  return out;
+}
+
+/// The tokens of what was drawn, one sequence a prompt.
+template <class Drawn>
+[[nodiscard]] Sequences tokens_of(const Decoded<Drawn>& decoded) {
+  Sequences out;
+  std::vector<std::int32_t> tokens;
+  for (const auto& sequence : decoded.drawn) {
+    tokens.clear();
+    for (const auto& d : sequence) tokens.push_back(d.token);
+    out.push_back(tokens);
+  }
+  return out;
+}
+
+}  // namespace detail
+
 /// Samples a response to every prompt. All run as one batch; a finished sequence leaves it. `ids` names the
 /// sequences: the same (key, id) gives the same response whatever else is in the batch and however many
 /// threads there are. Nothing is recorded and dropout is off. `observe` is told every token, step by step, on
@@ -55,66 +165,18 @@ template <LanguageModel M, Sampler S, std::invocable<std::size_t, const DrawnTok
 [[nodiscard]] Generated generate(const M& model, const Sequences& prompts, std::span<const std::uint64_t> ids,
                                  const S& sampler, const GenerateOptions& options,
                                  const Observer& observe = {}) {
-  using B = typename M::Backend;
-  if (ids.size() != static_cast<std::size_t>(prompts.size()))
-    fail<ValueError>("generate", "{} prompts but {} ids", prompts.size(), ids.size());
-  if (options.max_tokens < 0)
-    fail<ValueError>("generate", "max_tokens {}, expected at least 0", options.max_tokens);
+  detail::require_generation(prompts, ids, options);
   if constexpr (requires { sampler.problem(); })
     if (const char* problem = sampler.problem()) fail<ValueError>(S::name, "{}", problem);
-
-  const auto count = static_cast<std::size_t>(prompts.size());
-  std::vector<std::vector<DrawnToken>> drawn(count);
-  std::vector<RandomKey> keys(count);
-  for (std::size_t i = 0; i < count; ++i) keys[i] = options.key.fork(ids[i]);
-
-  Generated out;
-  out.finished.assign(count, false);
-  if (count > 0 && options.max_tokens > 0) {
-    auto state = model.start(prompts, options.max_tokens);
-    const Index v = model.vocabulary();
-    std::vector<std::size_t> live(count);
-    for (std::size_t i = 0; i < count; ++i) live[i] = i;
-    TensorOf<B> logits({prompts.size(), v});
-    for (Index t = 0; t < options.max_tokens; ++t) {
-      const auto n = static_cast<Index>(live.size());
-      project(model.head(), n, std::as_const(state.hidden).data(), logits.data());  // (live, vocabulary)
-      std::vector<DrawnToken> chosen(live.size());
-      parallel_for(n, 8192 / (v + 1) + 1, [&](Index begin, Index end) {
-        std::vector<Index> scratch;
-        for (Index i = begin; i < end; ++i) {
-          const double u = keys[live[static_cast<std::size_t>(i)]].uniform(static_cast<std::uint64_t>(t));
-          chosen[static_cast<std::size_t>(i)] = draw_token(sampler, logits.data() + i * v, v, u, scratch);
-        }
-      });
-      std::vector<std::int32_t> kept, tokens;
-      std::vector<std::size_t> still_live;
-      for (std::size_t i = 0; i < live.size(); ++i) {
-        drawn[live[i]].push_back(chosen[i]);
-        observe(live[i], chosen[i]);
-        if (detail::is_end_token(options, chosen[i].token)) {
-          out.finished[live[i]] = true;
-          continue;
-        }
-        kept.push_back(static_cast<std::int32_t>(i));
-        tokens.push_back(chosen[i].token);
-        still_live.push_back(live[i]);
-      }
-      if (kept.empty() || t + 1 == options.max_tokens) break;
-      if (kept.size() < live.size()) state.select(kept);
-      live = std::move(still_live);
-      model.advance(state, tokens);
-    }
-  }
-  for (const auto& sequence : drawn) {
-    std::vector<std::int32_t> tokens;
-    for (const auto& d : sequence) {
-      tokens.push_back(d.token);
+  auto decoded = detail::decode(
+      ids, options, [&] { return detail::ModelRows<M, S>(model, sampler, prompts, options.max_tokens); },
+      observe);
+  Generated out{detail::tokens_of(decoded), {}, {}, std::move(decoded.finished)};
+  for (const auto& sequence : decoded.drawn)
+    for (const DrawnToken& d : sequence) {
       out.log_probabilities.push_back(d.log_probability);
       out.log_draws.push_back(d.log_draw);
     }
-    out.responses.push_back(tokens);
-  }
   return out;
 }
 

@@ -15,9 +15,9 @@
 namespace retort::kernels::cpu {
 
 /// One tile of the result: C (rows, columns) = alpha A B + beta C. Number l of A's row i is at a[i][l *
-/// a_step], B's row l at b + l * b_step. Rows and columns beyond `rows` and `columns` are not written; with
-/// `Whole` those of B may be read.
-template <Real T, int Rows, int Vectors, bool Whole = true>
+/// a_step], B's row l at b + l * b_step. Rows and columns beyond `rows` and `columns` are not written; those
+/// of B are read.
+template <Real T, int Rows, int Vectors>
 void multiply_tile(Index k, T alpha, const std::array<const T*, Rows>& a, Index a_step, const T* b,
                    Index b_step, T beta, T* c, Index ldc, Index rows, Index columns) {
   constexpr Index lanes = Pack<T>::size;
@@ -33,8 +33,7 @@ void multiply_tile(Index k, T alpha, const std::array<const T*, Rows>& a, Index 
   for (Index l = 0; l < k; ++l, b += b_step) {
     Pack<T> right[Vectors];
 #pragma GCC unroll 8
-    for (int j = 0; j < Vectors; ++j)
-      right[j] = Whole || j + 1 < Vectors ? Pack<T>::load(b + j * lanes) : Pack<T>::load(b + j * lanes, rest);
+    for (int j = 0; j < Vectors; ++j) right[j] = Pack<T>::load(b + j * lanes);
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
       const Pack<T> left(a[static_cast<std::size_t>(i)][l * a_step]);
@@ -66,12 +65,12 @@ void multiply_tile(Index k, T alpha, const std::array<const T*, Rows>& a, Index 
 }
 
 /// The function for a tile of so many columns.
-template <Real T, bool Whole>
+template <Real T>
 auto tile_of(Index columns) {
   using S = GemmSizes<T>;
-  return columns > 2 * S::lanes ? multiply_tile<T, S::rows, 3, Whole>
-         : columns > S::lanes   ? multiply_tile<T, S::rows, 2, Whole>
-                                : multiply_tile<T, S::rows, 1, Whole>;
+  return columns > 2 * S::lanes ? multiply_tile<T, S::rows, 3>
+         : columns > S::lanes   ? multiply_tile<T, S::rows, 2>
+                                : multiply_tile<T, S::rows, 1>;
 }
 
 /// All tiles of C (m, n) = alpha A B + beta C from packed factors of depth k.
@@ -81,7 +80,7 @@ void multiply_panels(Index m, Index n, Index k, T alpha, const T* packed_a, cons
   using S = GemmSizes<T>;
   for (Index j = 0; j < n; j += S::columns) {
     const Index columns = std::min(S::columns, n - j);
-    const auto tile = tile_of<T, true>(columns);
+    const auto tile = tile_of<T>(columns);
     for (Index i = 0; i < m; i += S::rows) {
       std::array<const T*, S::rows> a;
       for (int r = 0; r < S::rows; ++r)
@@ -93,7 +92,7 @@ void multiply_panels(Index m, Index n, Index k, T alpha, const T* packed_a, cons
 }
 
 /// A small product, of depth k <= `small_depth`: both factors are read where they stand, but for a transposed
-/// B.
+/// B and columns of it that do not fill a register.
 template <Real T>
 void multiply_small(const Product<T>& p) {
   using S = GemmSizes<T>;
@@ -101,12 +100,14 @@ void multiply_small(const Product<T>& p) {
   const Index row = p.op_a == Op::none ? p.lda : 1, step = p.op_a == Op::none ? 1 : p.lda;
   for (Index j = 0; j < p.n; j += S::columns) {
     const Index columns = std::min(S::columns, p.n - j);
-    const bool pack = p.op_b == Op::transpose;
-    if (pack) pack_columns(p.b + j * p.ldb, p.ldb, p.k, columns, S::columns, packed);
+    const bool pack = p.op_b == Op::transpose || columns % S::lanes != 0;
+    if (p.op_b == Op::transpose)
+      pack_columns(p.b + j * p.ldb, p.ldb, p.k, columns, S::columns, packed);
+    else if (pack)
+      pack_rows(p.b + j, p.ldb, p.k, columns, S::columns, packed);
     const T* const b = pack ? packed : p.b + j;
     const Index b_step = pack ? S::columns : p.ldb;
-    const auto tile =
-        pack || columns % S::lanes == 0 ? tile_of<T, true>(columns) : tile_of<T, false>(columns);
+    const auto tile = tile_of<T>(columns);
     for (Index i = 0; i < p.m; i += S::rows) {
       const Index rows = std::min<Index>(S::rows, p.m - i);
       std::array<const T*, S::rows> a;

@@ -20,13 +20,35 @@ struct RowLossShape {
   bool gradient = true;    ///< overwrite the student's logits; otherwise they are only read
 };
 
+namespace cpu {
+
+/// logits (n) := slope times the gradient of log softmax(logits)[token], which is onehot - softmax. `log_q`
+/// is log_normaliser(logits, n).
+template <Real T>
+void token_gradient(T* logits, Index n, std::int32_t token, T slope, const LogNormaliser<T>& log_q) {
+  using P = Pack<T>;
+  for_packs<T>(n,
+               [&](Index i, Index c) { store(exp(log_q(load(logits + i, c))) * P(-slope), logits + i, c); });
+  logits[token] += slope;
+}
+
+}  // namespace cpu
+
+/// A second gradient in the pass of a row loss: slope[r] times that of log softmax(logits)[token[r]], over
+/// the student's whole vocabulary and without temperature. What a policy gradient adds to a divergence.
+template <Real T>
+struct TokenSlopes {
+  const std::int32_t* token = nullptr;  ///< (rows)
+  const T* slope = nullptr;             ///< (rows), or nullptr: none
+};
+
 /// For each row r: loss[r] = D(p || q), p and q the softmax of the teacher's and the student's logits over
-/// the vocabulary that both have; student logits := weight[r] dD/dz, teacher logits are scratch afterwards.
-/// Rows of weight 0 are not looked at: loss 0, gradient 0. `Divergence` has `term(log_p, log_q)` and
-/// `pull(log_p, log_q)`.
+/// the vocabulary that both have; student logits := weight[r] dD/dz + what `slopes` adds, teacher logits are
+/// scratch afterwards. The divergence of rows of weight 0 is not looked at: loss 0, gradient 0. `Divergence`
+/// has `term(log_p, log_q)` and `pull(log_p, log_q)`.
 template <Real T, class Divergence>
 void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape, T* student, T* teacher,
-              const T* weight, double* loss) {
+              const T* weight, double* loss, const TokenSlopes<T>& slopes = {}) {
   using P = cpu::Pack<T>;
   const Index vs = shape.student_vocabulary, vt = shape.teacher_vocabulary, common = std::min(vs, vt);
   const T inverse = static_cast<T>(1 / shape.temperature);
@@ -34,8 +56,12 @@ void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape
     for (Index r = begin; r < end; ++r) {
       T *zs = student + r * vs, *zt = teacher + r * vt;
       loss[r] = 0;
+      const T slope = shape.gradient && slopes.slope != nullptr ? slopes.slope[r] : T(0);
       if (weight[r] == T(0)) {
-        if (shape.gradient) std::fill_n(zs, vs, T(0));
+        if (slope != T(0))
+          cpu::token_gradient(zs, vs, slopes.token[r], slope, cpu::log_normaliser(zs, vs));
+        else if (shape.gradient)
+          std::fill_n(zs, vs, T(0));
         continue;
       }
       const auto log_q = cpu::log_normaliser(zs, common, inverse);
@@ -50,11 +76,22 @@ void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape
         return pull;
       });
       const P total(static_cast<T>(pulled)), scale(weight[r] * inverse);
-      cpu::for_packs<T>(common, [&](Index i, Index c) {
+      if (slope == T(0)) {
+        cpu::for_packs<T>(common, [&](Index i, Index c) {
+          const P q = exp(log_q(cpu::load(zs + i, c)));
+          cpu::store((cpu::load(zt + i, c) - q * total) * scale, zs + i, c);
+        });
+        std::fill(zs + common, zs + vs, T(0));
+        continue;
+      }
+      cpu::for_packs<T>(common, [&](Index i, Index c) {  // zt := the divergence's gradient
         const P q = exp(log_q(cpu::load(zs + i, c)));
-        cpu::store((cpu::load(zt + i, c) - q * total) * scale, zs + i, c);
+        cpu::store((cpu::load(zt + i, c) - q * total) * scale, zt + i, c);
       });
-      std::fill(zs + common, zs + vs, T(0));
+      cpu::token_gradient(zs, vs, slopes.token[r], slope, cpu::log_normaliser(zs, vs));
+      cpu::for_packs<T>(common, [&](Index i, Index c) {
+        cpu::store(cpu::load(zs + i, c) + cpu::load(zt + i, c), zs + i, c);
+      });
     }
   });
 }
@@ -64,7 +101,6 @@ void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape
 template <Real T>
 void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target,
                    const T* weight, bool gradient, double* loss) {
-  using P = cpu::Pack<T>;
   parallel_for(rows, 8192 / (vocabulary + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
       T* z = logits + r * vocabulary;
@@ -75,11 +111,7 @@ void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std
       }
       const auto log_q = cpu::log_normaliser(z, vocabulary);
       loss[r] = -static_cast<double>(log_q(z[target[r]]));
-      if (!gradient) continue;
-      cpu::for_packs<T>(vocabulary, [&](Index i, Index c) {
-        cpu::store(exp(log_q(cpu::load(z + i, c))) * P(weight[r]), z + i, c);
-      });
-      z[target[r]] -= weight[r];
+      if (gradient) cpu::token_gradient(z, vocabulary, target[r], -weight[r], log_q);
     }
   });
 }

@@ -1,0 +1,139 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "retort/ops/head_loss.hpp"
+
+/// Output projection, divergence from the teacher and a policy gradient in one pass over the logits.
+namespace retort {
+
+/// A function of a sampled token's log-probability log q, with its derivative by log q.
+struct TokenTerm {
+  double value = 0;
+  double slope = 0;
+};
+
+/// What a policy loss wants of each row, beside its weight in the sum.
+template <Backend B>
+struct PolicyRows {
+  IndexTensor<B> tokens;  ///< (rows): the token that was sampled from the row's distribution
+  /// Value and slope of a row's token term at log q(token); called once a row, in the order of rows, before
+  /// head_policy_loss returns. None: 0.
+  std::function<TokenTerm(Index row, double log_q)> term = {};
+  TensorOf<B> divergence_weights = {};  ///< (rows): factor of a row's divergence; undefined: 1
+};
+
+/// A policy loss with what its pass knows of each row.
+template <Backend B>
+struct PolicyLoss {
+  Variable<B> value;                    ///< sum over rows of weight * (divergence weight * D + token term)
+  std::vector<double> log_probability;  ///< log q(token), at temperature 1
+  std::vector<double> divergence;       ///< D, unweighted; 0 where its weight is 0
+  std::vector<double> term;             ///< value of the token term
+};
+
+/// Looks at a chunk of logits before they become gradients: (first row, rows, student's logits (rows, student
+/// vocabulary), teacher's logits (rows, teacher vocabulary)). For measurements; called in the order of rows,
+/// before head_policy_loss returns.
+template <Backend B>
+using LogitsObserver =
+    std::function<void(Index, Index, const typename B::Scalar*, const typename B::Scalar*)>;
+
+/// Sum over rows r of weights[r] * (divergence_weights[r] * D(p_r || q_r) + term(r, log q_r(tokens[r]))): as
+/// `head_divergence`, with a function of the sampled token's log-probability beside the divergence. Policy
+/// gradients, importance weights and their clipping are such functions; a cross-entropy is term = -log q.
+/// Logits are projected once for both, a chunk of rows at a time. The token's log-probability is over the
+/// student's whole vocabulary at temperature 1, whatever the temperature of the divergence.
+///
+/// `teacher` may be nullptr if all divergence weights are 0. Throws ShapeError where rows and widths do not
+/// fit, ValueError unless the temperature is above 0.
+///
+/// Definition: sum(weights * (divergence_weights * D(softmax(teacher logits), softmax(logits)) +
+/// term(log_softmax (logits)[tokens]))).
+template <class Divergence, Backend B>
+[[nodiscard]] PolicyLoss<B> head_policy_loss(const Context<B>& context, const Divergence& divergence,
+                                             const Head<B>& student, const Variable<B>& hidden,
+                                             const Head<B>* teacher, const TensorOf<B>& teacher_hidden,
+                                             const TensorOf<B>& weights, const PolicyRows<B>& rows,
+                                             const HeadLossOptions& options = {},
+                                             const LogitsObserver<B>& observe = {}) {
+  using T = typename B::Scalar;
+  constexpr const char* op = "head_policy_loss";
+  const Index count = hidden.shape()[0], vs = student.vocabulary();
+  require_shape(op, "tokens", rows.tokens.shape(), Shape{count});
+  for (const auto id : rows.tokens.to_host())
+    if (id < 0 || id >= vs) fail<ShapeError>(op, "token {} is outside [0, {})", id, vs);
+  if (rows.divergence_weights)
+    require_shape(op, "divergence weights", rows.divergence_weights.shape(), Shape{count});
+  if (!(options.temperature > 0)) fail<ValueError>(op, "temperature {}, expected > 0", options.temperature);
+  if (teacher == nullptr) {
+    if (!rows.divergence_weights) fail<ValueError>(op, "a divergence needs a teacher, none was given");
+    for (const T w : rows.divergence_weights.to_host())
+      if (w != T(0)) fail<ValueError>(op, "a divergence of weight {} needs a teacher, none was given", w);
+  } else if (teacher_hidden.rank() != 2 || teacher_hidden.shape()[1] != teacher->width() ||
+             teacher_hidden.shape()[0] != count) {
+    fail<ShapeError>(op, "teacher's hidden states {} for a head of width {} and {} student rows",
+                     teacher_hidden.shape(), teacher->width(), count);
+  }
+
+  // What a pass over the rows leaves behind. Shared with the pass, which may run again in backward().
+  const auto size = static_cast<std::size_t>(count);
+  struct Noted {
+    std::vector<double> log_probability, divergence, term;
+    std::vector<T> slope, factor;
+    bool complete = false;  // the caller's functions are called in the first pass only, while they live
+  };
+  const auto noted = std::make_shared<Noted>(Noted{
+      std::vector<double>(size), std::vector<double>(size), std::vector<double>(size), std::vector<T>(size),
+      rows.divergence_weights ? rows.divergence_weights.to_host() : std::vector<T>(size, T(1))});
+  const bool has_teacher = teacher != nullptr;
+  const Head<B> teacher_head = has_teacher ? *teacher : Head<B>{};
+  const Index vt = has_teacher ? teacher_head.vocabulary() : 1;
+  const auto pass = [=, tokens = rows.tokens, term = rows.term](Index first, Index n, T* logits, const T* w,
+                                                                bool gradient, double* loss) {
+    const typename B::Device device{};
+    if (!noted->complete) {
+      TensorOf<B> log_q({n});
+      kernels::token_log_probabilities(device, n, vs, std::as_const(logits), tokens.data() + first, 1,
+                                       log_q.data());
+      const std::vector<T> at = log_q.to_host();
+      for (Index i = 0; i < n; ++i) {
+        const auto r = static_cast<std::size_t>(first + i);
+        noted->log_probability[r] = static_cast<double>(at[static_cast<std::size_t>(i)]);
+        const TokenTerm t = term ? term(first + i, noted->log_probability[r]) : TokenTerm{};
+        noted->term[r] = t.value;
+        noted->slope[r] = static_cast<T>(t.slope);
+      }
+    }
+    const auto times = [](auto a, auto b) { return a * b; };
+    const auto part = [&](const std::vector<T>& of) {
+      return TensorOf<B>::from(
+          {n}, std::span(of).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)));
+    };
+    TensorOf<B> slope = part(noted->slope), divergence_weight = part(noted->factor);
+    for (TensorOf<B>* x : {&slope, &divergence_weight})
+      kernels::map(device, Write::overwrite, n, times, x->data(), std::as_const(*x).data(), w);
+    TensorOf<B> other({n, vt});  // the teacher's logits
+    if (has_teacher) {
+      project(teacher_head, n, teacher_hidden.data() + first * teacher_head.width(), other.data());
+      if (observe && !noted->complete) observe(first, n, logits, std::as_const(other).data());
+    }
+    kernels::row_loss(device, divergence, {n, vs, vt, options.temperature, gradient}, logits, other.data(),
+                      std::as_const(divergence_weight).data(), loss,
+                      kernels::TokenSlopes<T>{tokens.data() + first, std::as_const(slope).data()});
+    for (Index i = 0; i < n; ++i) {
+      const auto r = static_cast<std::size_t>(first + i);
+      noted->divergence[r] = loss[i];
+      loss[i] = static_cast<double>(noted->factor[r]) * loss[i] + noted->term[r];
+    }
+  };
+  const Index chunk = detail::chunk_of(options, (vs + vt) * static_cast<Index>(sizeof(T)));
+  auto loss = detail::head_loss<B>(context, op, student, hidden, weights, chunk, pass);
+  noted->complete = true;
+  return {loss.value, noted->log_probability, noted->divergence, noted->term};
+}
+
+}  // namespace retort

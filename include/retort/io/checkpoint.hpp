@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -81,10 +82,11 @@ inline void verify_checkpoint(const SafetensorsFile& file) {
 /// Writes a checkpoint. `config` is what must be the same in a run that continues from it (policies by
 /// `to_json`, sizes, seed); `state` is handed back by `load_checkpoint`. Throws FileError if the file cannot
 /// be written (a full disk, say) and ValueError for a state that is not text: the old file is then unharmed.
+/// `more(writer)` may add tensors under names that begin with "method/".
 template <class Policy, Backend B>
 void save_checkpoint(const std::filesystem::path& path, const ParameterList<B>& parameters,
                      const Optimizer<Policy, B>& optimizer, const nlohmann::json& config,
-                     const nlohmann::json& state) {
+                     const nlohmann::json& state, const std::function<void(SafetensorsWriter&)>& more = {}) {
   SafetensorsWriter writer;
   for (const auto* p : parameters) writer.add("model/" + p->name, p->value);
   optimizer.each_state(
@@ -92,6 +94,7 @@ void save_checkpoint(const std::filesystem::path& path, const ParameterList<B>& 
   nlohmann::json updates = nlohmann::json::object();
   for (std::size_t i = 0; i < optimizer.updates().size(); ++i)
     updates[optimizer.parameters()[i]->name] = optimizer.updates()[i];
+  if (more) more(writer);
   const nlohmann::json counts{{"name", Policy::name}, {"steps", optimizer.steps()}, {"updates", updates}};
   writer.metadata("format", detail::checkpoint_format);
   writer.metadata("optimizer", counts.dump());
@@ -107,10 +110,13 @@ void save_checkpoint(const std::filesystem::path& path, const ParameterList<B>& 
 /// Continues from a checkpoint: restores weights and optimizer, returns `state`. Throws FileError for a file
 /// that is missing, corrupt, truncated or no checkpoint, for one of another configuration (the message names
 /// the first value that differs) and for one of another model. Nothing is changed unless everything fits.
+/// `more(file)` may read the tensors that `save_checkpoint`'s added; it is called before anything else is
+/// changed.
 template <class Policy, Backend B>
 [[nodiscard]] nlohmann::json load_checkpoint(const std::filesystem::path& path,
                                              const ParameterList<B>& parameters,
-                                             Optimizer<Policy, B>& optimizer, const nlohmann::json& config) {
+                                             Optimizer<Policy, B>& optimizer, const nlohmann::json& config,
+                                             const std::function<void(const SafetensorsFile&)>& more = {}) {
   const SafetensorsFile file(path);
   detail::verify_checkpoint(file);
   const auto state = detail::metadata_json(file, "state", true);
@@ -123,7 +129,8 @@ template <class Policy, Backend B>
   optimizer.each_state([&](const std::string& name, TensorOf<B>& t) {
     tensors.push_back({"optimizer/" + name, &t});
   });
-  read_tensors<B>(file, tensors);
+  if (more) more(file);
+  read_tensors<B>(file, tensors, [](const std::string& name) { return !name.starts_with("method/"); });
   optimizer.restore_counts(counts.steps, std::move(counts.updates));
   return state;
 }

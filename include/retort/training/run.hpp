@@ -2,48 +2,35 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <string>
-#include <utility>
 
 #include "retort/data/batches.hpp"
-#include "retort/io/checkpoint.hpp"
-#include "retort/io/progress.hpp"
-#include "retort/io/run_folder.hpp"
-#include "retort/optim/schedules.hpp"
-#include "retort/training/interrupt.hpp"
-#include "retort/training/step.hpp"
+#include "retort/training/run_loop.hpp"
 
 namespace retort {
 
-/// How a training run goes, beyond its recipe and its optimizer.
-struct RunOptions {
-  Index steps = 1000;
-  int batch_size = 64;
-  int micro_batch = 0;                   ///< see StepOptions
-  double clip_norm = 1.0;                ///< see StepOptions
-  AnySchedule schedule = LinearDecay{};  ///< multiplies the optimizer's learning rate
-  std::uint64_t seed = 1;                ///< of data order, sampling and dropout
-  Index evaluate_every = 0;              ///< steps; 0: at the end only
-  Index checkpoint_every = 0;            ///< steps; 0: at the end and when stopped only
-  std::string label = "training";        ///< begins the progress line
+namespace detail {
 
-  /// What decides the course of the run: a checkpoint is continued only if all of it is the same.
-  template <class F>
-  void each_field(F&& f) const {
-    f("steps", steps), f("batch_size", batch_size), f("micro_batch", micro_batch), f("clip_norm", clip_norm);
-    f("schedule", schedule), f("seed", seed);
+/// A GKD recipe as a TrainingMethod.
+template <class Recipe, class Student, class Teacher, class Policy>
+struct GkdMethod {
+  const Recipe& recipe;
+  Student& student;
+  const Teacher* teacher;
+  Optimizer<Policy, typename Student::Backend>& optimizer;
+  Batches batches;
+
+  nlohmann::json step(const RunStep& at) {
+    const StepReport report =
+        training_step(recipe, student, teacher, optimizer, batches.at(at.step), at.key, at.options);
+    return {{"loss", report.loss},
+            {"mean", report.mean},
+            {"tokens", report.tokens},
+            {"gradient_norm", report.gradient_norm},
+            {"source", source_name(report.source)}};
   }
 };
 
-/// How a run ended.
-struct RunResult {
-  bool stopped = false;  ///< by Ctrl-C or SIGTERM, before the last step; the checkpoint continues it
-  Index steps = 0;       ///< done in all
-  double seconds =
-      0;  ///< of training steps (evaluation and checkpoints left out), earlier parts of the run included
-  nlohmann::json evaluations =
-      nlohmann::json::array();  ///< what `evaluate` returned, with "step" and "seconds"
-};
+}  // namespace detail
 
 /// Trains `student` by `recipe` on `data` in `folder`: config.json, metrics.jsonl, checkpoint.safetensors.
 /// When the folder holds a checkpoint of the same configuration, the run continues from it, bit-identical to
@@ -58,73 +45,10 @@ RunResult run_training(RunFolder& folder, const Recipe& recipe, Student& student
                        Optimizer<Policy, typename Student::Backend>& optimizer, const Batch& data,
                        const RunOptions& options, const nlohmann::json& config = nlohmann::json::object(),
                        const std::function<nlohmann::json()>& evaluate = {}) {
-  const auto list = parameters(student);
-  const nlohmann::json all{{"run", to_json(options)},
-                           {"recipe", to_json(recipe)},
-                           {"optimizer", to_json(optimizer.policy())},
-                           {"setting", config}};
-  RunResult result;
-  if (folder.has_checkpoint()) {
-    const auto state = load_checkpoint(folder.checkpoint_path(), list, optimizer, all);
-    result.steps = state.at("step").template get<Index>();
-  } else {
-    folder.write_config(all, options.seed);
-  }
-  folder.keep_metrics(result.steps > 0 ? result.steps : -1);
-  // Times are kept in the metrics alone, so that the checkpoints of an interrupted run equal those of one
-  // that was not.
-  const auto note_evaluation = [&](const nlohmann::json& metrics) {
-    if (!metrics.contains("evaluation")) return;
-    nlohmann::json evaluation = metrics["evaluation"];
-    evaluation["step"] = metrics["step"];
-    evaluation["seconds"] = metrics["seconds"];
-    result.evaluations.push_back(std::move(evaluation));
-  };
-  for (const auto& metrics : folder.metrics()) {
-    result.seconds = metrics.value("seconds", result.seconds);
-    note_evaluation(metrics);
-  }
-
-  const auto save = [&] {
-    folder.sync_metrics();
-    save_checkpoint(folder.checkpoint_path(), list, optimizer, all, {{"step", result.steps}});
-  };
-  const auto every = [&](Index period) { return period > 0 && result.steps % period == 0; };
-
-  Batches batches(data, {.seed = options.seed, .batch_size = options.batch_size, .step = result.steps});
-  const RandomKey key = RandomKey{options.seed, 0x7472696e};
-  const InterruptGuard guard;
-  Progress progress({.label = options.label, .total = options.steps, .start = result.steps});
-  while (result.steps < options.steps) {
-    if (InterruptGuard::stop_requested()) {
-      result.stopped = true;
-      save();
-      progress.print(fmt::format("{}: stopped at step {}, checkpoint written", options.label, result.steps));
-      return result;
-    }
-    const double began = steady_seconds();
-    const Index step = result.steps;
-    const StepReport report = training_step(
-        recipe, student, teacher, optimizer, batches.next(), key.fork(static_cast<std::uint64_t>(step)),
-        {.clip_norm = options.clip_norm,
-         .micro_batch = options.micro_batch,
-         .rate_factor =
-             std::visit([&](const auto& s) { return s.factor(step, options.steps); }, options.schedule)});
-    result.seconds += steady_seconds() - began;
-    ++result.steps;
-
-    nlohmann::json metrics{{"step", result.steps},     {"loss", report.loss},
-                           {"mean", report.mean},      {"gradient_norm", report.gradient_norm},
-                           {"tokens", report.tokens},  {"source", source_name(report.source)},
-                           {"seconds", result.seconds}};
-    progress.advance(1, fmt::format("loss {:.4f}", report.mean));
-    if (evaluate && (every(options.evaluate_every) || result.steps == options.steps))
-      metrics["evaluation"] = evaluate();
-    note_evaluation(metrics);
-    folder.append_metrics(metrics);
-    if (every(options.checkpoint_every) || result.steps == options.steps) save();
-  }
-  return result;
+  detail::GkdMethod<Recipe, Student, Teacher, Policy> method{
+      recipe, student, teacher, optimizer,
+      Batches(data, {.seed = options.seed, .batch_size = options.batch_size})};
+  return run_loop(folder, method, parameters(student), optimizer, options, to_json(recipe), config, evaluate);
 }
 
 }  // namespace retort

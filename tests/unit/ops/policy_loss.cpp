@@ -18,8 +18,8 @@ namespace {
 
 constexpr Index rows = 7, width = 5, vocabulary = 11, teacher_vocabulary = 9, teacher_width = 3;
 
-/// A student's and a teacher's head with hidden states, row weights and sampled tokens. The student's vocabulary is
-/// the larger one: its last two tokens are sampled, too.
+/// A student's and a teacher's head with hidden states, row weights and sampled tokens. The student's
+/// vocabulary is the larger one: its last two tokens are sampled, too.
 struct Setting {
   P weight = normal_parameter("head.weight", {vocabulary, width}, 1);
   P bias = normal_parameter("head.bias", {vocabulary}, 2);
@@ -40,10 +40,11 @@ struct Setting {
     const Head<Double> from = teacher();
     return head_policy_loss(context, ReverseKl{}, student(), h, &from, teacher_hidden, weights,
                             {.tokens = tokens,
-                             .term = [this](Index r, double log_q) {
-                               const double slope = slopes[static_cast<std::size_t>(r)];
-                               return TokenTerm{slope * log_q, slope};
-                             },
+                             .term =
+                                 [this](Index r, double log_q) {
+                                   const double slope = slopes[static_cast<std::size_t>(r)];
+                                   return TokenTerm{slope * log_q, slope};
+                                 },
                              .divergence_weights = factors},
                             options);
   }
@@ -59,7 +60,8 @@ struct Setting {
     const V log_q = log_softmax(linear(scale(h, 0.8), context.use(weight), &b));  // (rows, vocabulary)
     TensorOf<Double> by_element = TensorOf<Double>::zeros({rows, vocabulary});
     for (Index r = 0; r < rows; ++r)
-      by_element.data()[r * vocabulary + tokens.data()[r]] = weights.data()[r] * slopes[static_cast<std::size_t>(r)];
+      by_element.data()[r * vocabulary + tokens.data()[r]] =
+          weights.data()[r] * slopes[static_cast<std::size_t>(r)];
     return add(divergence, sum(multiply(V(by_element), log_q)));
   }
 
@@ -85,7 +87,8 @@ std::vector<double> numbers(const Setting& s, bool fused, double upstream) {
 
 }  // namespace
 
-TEST_CASE("the policy loss equals its composition: value and gradients, whatever the chunks and the upstream") {
+TEST_CASE(
+    "the policy loss equals its composition: value and gradients, whatever the chunks and the upstream") {
   Setting s;
   for (const double temperature : {1.0, 1.5})
     for (const Index chunk : {1, 3, 7, 0})
@@ -122,10 +125,11 @@ TEST_CASE("the gradient of a curved token term is that of finite differences") {
   const auto loss = [&](const C& context, const V& h) {
     return head_policy_loss(context, Jsd{0.3}, s.student(), h, &teacher, s.teacher_hidden, s.weights,
                             {.tokens = s.tokens,
-                             .term = [](Index r, double log_q) {  // a ratio q / q_old times an advantage
-                               const double rho = std::exp(log_q + 2) * (static_cast<double>(r) - 2.5);
-                               return TokenTerm{rho, rho};
-                             },
+                             .term =
+                                 [](Index r, double log_q) {  // a ratio q / q_old times an advantage
+                                   const double rho = std::exp(log_q + 2) * (static_cast<double>(r) - 2.5);
+                                   return TokenTerm{rho, rho};
+                                 },
                              .divergence_weights = s.factors},
                             s.options)
         .value;
@@ -154,13 +158,17 @@ TEST_CASE("the gradient of a curved token term is that of finite differences") {
 TEST_CASE("without a teacher there is the token term alone, and no divergence to weigh") {
   Setting s;
   const PolicyRows<Double> policy{.tokens = s.tokens,
-                                  .term = [](Index, double log_q) { return TokenTerm{-log_q, -1}; },
+                                  .term =
+                                      [](Index, double log_q) {
+                                        return TokenTerm{-log_q, -1};
+                                      },
                                   .divergence_weights = TensorOf<Double>::zeros({rows})};
-  const auto loss = head_policy_loss(C{}, ReverseKl{}, s.student(), V(s.hidden), static_cast<Head<Double>*>(nullptr),
-                                     {}, s.weights, policy);
+  const auto loss = head_policy_loss(C{}, ReverseKl{}, s.student(), V(s.hidden),
+                                     static_cast<Head<Double>*>(nullptr), {}, s.weights, policy);
   const auto expected = head_cross_entropy(C{}, s.student(), V(s.hidden), s.tokens, s.weights);
   CHECK(loss.value.item() == Approx(expected.value.item()).epsilon(1e-13));
-  const auto refuse = [&](const PolicyRows<Double>& p, const TensorOf<Double>& teacher_hidden, bool with_teacher) {
+  const auto refuse = [&](const PolicyRows<Double>& p, const TensorOf<Double>& teacher_hidden,
+                          bool with_teacher) {
     const Head<Double> teacher = s.teacher();
     return message_of<Error>([&] {
       (void)head_policy_loss(C{}, ReverseKl{}, s.student(), V(s.hidden), with_teacher ? &teacher : nullptr,

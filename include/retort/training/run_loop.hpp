@@ -1,0 +1,147 @@
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "retort/io/checkpoint.hpp"
+#include "retort/io/progress.hpp"
+#include "retort/io/run_folder.hpp"
+#include "retort/optim/schedules.hpp"
+#include "retort/training/interrupt.hpp"
+#include "retort/training/step.hpp"
+
+/// The loop around every training method: run folder, checkpoints, metrics, evaluation, stop and resume.
+namespace retort {
+
+/// How a training run goes, beyond its recipe and its optimizer.
+struct RunOptions {
+  Index steps = 1000;
+  int batch_size = 64;
+  int micro_batch = 0;                   ///< see StepOptions
+  double clip_norm = 1.0;                ///< see StepOptions
+  AnySchedule schedule = LinearDecay{};  ///< multiplies the optimizer's learning rate
+  std::uint64_t seed = 1;                ///< of data order, sampling and dropout
+  Index evaluate_every = 0;              ///< steps; 0: at the end only
+  Index checkpoint_every = 0;            ///< steps; 0: at the end and when stopped only
+  std::string label = "training";        ///< begins the progress line
+
+  /// What decides the course of the run: a checkpoint is continued only if all of it is the same.
+  template <class F>
+  void each_field(F&& f) const {
+    f("steps", steps), f("batch_size", batch_size), f("micro_batch", micro_batch), f("clip_norm", clip_norm);
+    f("schedule", schedule), f("seed", seed);
+  }
+};
+
+/// How a run ended.
+struct RunResult {
+  bool stopped = false;  ///< by Ctrl-C or SIGTERM, before the last step; the checkpoint continues it
+  Index steps = 0;       ///< done in all
+  double seconds =
+      0;  ///< of training steps (evaluation and checkpoints left out), earlier parts of the run included
+  nlohmann::json evaluations =
+      nlohmann::json::array();  ///< what `evaluate` returned, with "step" and "seconds"
+};
+
+/// A step's place in its run.
+struct RunStep {
+  Index step = 0;       ///< steps done before it
+  RandomKey key{};      ///< the step's own
+  StepOptions options;  ///< micro-batches, clipping, the schedule's factor
+};
+
+/// What a run repeats: `step(RunStep)` changes the weights and returns its metrics as a JSON object, of which
+/// "mean" is shown while the run goes on. A method with a state of its own beside weights, optimizer and step
+/// number has `save(writer)`, which adds tensors under names that begin with "method/", and `restore(file)`,
+/// which reads them back.
+template <class M>
+concept TrainingMethod = requires(M& method, const RunStep& step) {
+  { method.step(step) } -> std::same_as<nlohmann::json>;
+};
+
+/// Repeats `method` in `folder`, which then holds config.json, metrics.jsonl and checkpoint.safetensors. When
+/// the folder holds a checkpoint of the same configuration, the run continues from it, bit-identical to one
+/// that was never interrupted. `recipe` describes the method, `config` what else decides the run (model
+/// sizes, data). `evaluate()` returns a JSON object for the metrics (error rates, say).
+///
+/// Throws FileError if the folder cannot be used, NumericError when a loss or gradient is not finite: the
+/// last checkpoint stays as it is.
+template <TrainingMethod Method, class Policy, Backend B>
+RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& list,
+                   Optimizer<Policy, B>& optimizer, const RunOptions& options, const nlohmann::json& recipe,
+                   const nlohmann::json& config, const std::function<nlohmann::json()>& evaluate) {
+  const nlohmann::json all{{"run", to_json(options)},
+                           {"recipe", recipe},
+                           {"optimizer", to_json(optimizer.policy())},
+                           {"setting", config}};
+  RunResult result;
+  if (folder.has_checkpoint()) {
+    const auto state = load_checkpoint(folder.checkpoint_path(), list, optimizer, all, [&](const auto& file) {
+      if constexpr (requires { method.restore(file); }) method.restore(file);
+    });
+    result.steps = state.at("step").template get<Index>();
+  } else {
+    folder.write_config(all, options.seed);
+  }
+  folder.keep_metrics(result.steps > 0 ? result.steps : -1);
+  // Times are kept in the metrics alone, so that the checkpoints of an interrupted run equal those of one
+  // that was not.
+  const auto note_evaluation = [&](const nlohmann::json& metrics) {
+    if (!metrics.contains("evaluation")) return;
+    nlohmann::json evaluation = metrics["evaluation"];
+    evaluation["step"] = metrics["step"];
+    evaluation["seconds"] = metrics["seconds"];
+    result.evaluations.push_back(std::move(evaluation));
+  };
+  for (const auto& metrics : folder.metrics()) {
+    result.seconds = metrics.value("seconds", result.seconds);
+    note_evaluation(metrics);
+  }
+
+  const auto save = [&] {
+    folder.sync_metrics();
+    save_checkpoint(folder.checkpoint_path(), list, optimizer, all, {{"step", result.steps}},
+                    [&](auto& writer) {
+                      if constexpr (requires { method.save(writer); }) method.save(writer);
+                    });
+  };
+  const auto every = [&](Index period) { return period > 0 && result.steps % period == 0; };
+
+  const RandomKey key = RandomKey{options.seed, 0x7472696e};
+  const InterruptGuard guard;
+  Progress progress({.label = options.label, .total = options.steps, .start = result.steps});
+  while (result.steps < options.steps) {
+    if (InterruptGuard::stop_requested()) {
+      result.stopped = true;
+      save();
+      progress.print(fmt::format("{}: stopped at step {}, checkpoint written", options.label, result.steps));
+      return result;
+    }
+    const double began = steady_seconds();
+    const Index step = result.steps;
+    nlohmann::json metrics =
+        method.step({step,
+                     key.fork(static_cast<std::uint64_t>(step)),
+                     {.clip_norm = options.clip_norm,
+                      .micro_batch = options.micro_batch,
+                      .rate_factor = std::visit([&](const auto& s) { return s.factor(step, options.steps); },
+                                                options.schedule)}});
+    result.seconds += steady_seconds() - began;
+    ++result.steps;
+    metrics["step"] = result.steps;
+    metrics["seconds"] = result.seconds;
+    progress.advance(1, metrics.contains("mean")
+                            ? fmt::format("loss {:.4f}", metrics["mean"].template get<double>())
+                            : std::string());
+    if (evaluate && (every(options.evaluate_every) || result.steps == options.steps))
+      metrics["evaluation"] = evaluate();
+    note_evaluation(metrics);
+    folder.append_metrics(metrics);
+    if (every(options.checkpoint_every) || result.steps == options.steps) save();
+  }
+  return result;
+}
+
+}  // namespace retort

@@ -53,54 +53,73 @@ struct DivergenceSums {
 /// Adds up an Audit over the parts of a step.
 class AuditSums {
  public:
-  /// The tokens of a part: their log-probabilities under student (now) and teacher, importance weights, and
-  /// how many were clipped.
-  void add_tokens(std::span<const double> log_student, std::span<const double> log_teacher,
-                  std::span<const double> weights, Index clipped) {
-    for (std::size_t t = 0; t < log_student.size(); ++t) {
-      const double d = log_teacher[t] - log_student[t];
-      sum_.k1 -= d;
-      sum_.k3 += std::exp(d) - 1 - d;
-      weight_ += weights[t];
-      weight_squared_ += weights[t] * weights[t];
+  /// Importance weights of a part's tokens, and how many of them were clipped.
+  void add_weights(std::span<const double> weights, Index clipped) {
+    for (const double w : weights) {
+      weight_ += w;
+      weight_squared_ += w * w;
     }
+    weights_ += static_cast<Index>(weights.size());
     sum_.clipped += static_cast<double>(clipped);
-    sum_.tokens += static_cast<Index>(log_student.size());
   }
 
-  /// Sees the logits of all rows: the exact measurements. Of a part without a teacher it is never called.
+  /// Sees the logits of all rows with their tokens: everything else. Of a part without a teacher it is never
+  /// called.
   template <Backend B>
-  [[nodiscard]] LogitsObserver<B> observer(Index student_vocabulary, Index teacher_vocabulary) {
-    return [this, student_vocabulary, teacher_vocabulary](Index, Index rows, const auto* student,
-                                                          const auto* teacher) {
+  [[nodiscard]] LogitsObserver<B> observer(const IndexTensor<B>& tokens, Index student_vocabulary,
+                                           Index teacher_vocabulary) {
+    return [this, tokens, student_vocabulary, teacher_vocabulary](Index first, Index rows,
+                                                                  const auto* student, const auto* teacher) {
+      const typename B::Device device{};
       constexpr std::size_t count = detail::DivergenceSums::count;
       std::vector<double> sums(static_cast<std::size_t>(rows) * count);
-      kernels::row_sums(typename B::Device{}, detail::DivergenceSums{}, rows, student_vocabulary,
-                        teacher_vocabulary, student, teacher, sums.data());
+      kernels::row_sums(device, detail::DivergenceSums{}, rows, student_vocabulary, teacher_vocabulary,
+                        student, teacher, sums.data());
       for (std::size_t r = 0; r < sums.size(); r += count) {
         sum_.forward_kl += sums[r], sum_.reverse_kl += sums[r + 1], sum_.jsd += sums[r + 2];
         sum_.student_entropy += sums[r + 3], sum_.teacher_entropy += sums[r + 4];
       }
+      sum_.tokens += rows;
+
+      const auto logs = [&](const auto* logits, Index vocabulary) {
+        TensorOf<B> out({rows});
+        kernels::token_log_probabilities(device, rows, vocabulary, logits, tokens.data() + first, 1,
+                                         out.data());
+        return out.to_host();
+      };
+      const auto ids = tokens.to_host();
+      for (Index r = 0; r < rows; ++r)  // a token that only the student has: no estimate
+        if (ids[static_cast<std::size_t>(first + r)] >= teacher_vocabulary) return;
+      const auto log_q = logs(student, student_vocabulary), log_p = logs(teacher, teacher_vocabulary);
+      for (std::size_t r = 0; r < log_q.size(); ++r) {
+        const double d = static_cast<double>(log_p[r]) - static_cast<double>(log_q[r]);
+        sum_.k1 -= d;
+        sum_.k3 += std::exp(d) - 1 - d;
+      }
+      estimates_ += rows;
     };
   }
 
   /// The means so far; zeros if there was no token.
   [[nodiscard]] Audit mean() const {
     Audit out;
-    if (sum_.tokens == 0) return out;
-    const auto n = static_cast<double>(sum_.tokens);
-    out.tokens = sum_.tokens;
-    out.forward_kl = sum_.forward_kl / n, out.reverse_kl = sum_.reverse_kl / n, out.jsd = sum_.jsd / n;
-    out.student_entropy = sum_.student_entropy / n, out.teacher_entropy = sum_.teacher_entropy / n;
-    out.k1 = sum_.k1 / n, out.k3 = sum_.k3 / n, out.clipped = sum_.clipped / n;
-    out.mean_weight = weight_ / n;
-    out.effective_size = weight_squared_ > 0 ? weight_ * weight_ / weight_squared_ / n : 0;
+    const auto by = [](double sum, Index n) { return n > 0 ? sum / static_cast<double>(n) : 0; };
+    out.tokens = std::max(sum_.tokens, weights_);
+    out.forward_kl = by(sum_.forward_kl, sum_.tokens), out.reverse_kl = by(sum_.reverse_kl, sum_.tokens);
+    out.jsd = by(sum_.jsd, sum_.tokens);
+    out.student_entropy = by(sum_.student_entropy, sum_.tokens);
+    out.teacher_entropy = by(sum_.teacher_entropy, sum_.tokens);
+    out.k1 = by(sum_.k1, estimates_), out.k3 = by(sum_.k3, estimates_);
+    out.clipped = by(sum_.clipped, weights_);
+    out.mean_weight = by(weight_, weights_);
+    out.effective_size = weight_squared_ > 0 ? by(weight_ * weight_ / weight_squared_, weights_) : 0;
     return out;
   }
 
  private:
   Audit sum_{};
   double weight_ = 0, weight_squared_ = 0;
+  Index weights_ = 0, estimates_ = 0;
 };
 
 }  // namespace retort

@@ -174,13 +174,14 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
   Context<B> silent;
   const auto teacher_hidden = teacher.hidden(silent, part.samples.prompts, responses);
   const Head<B> teacher_head = teacher.head();
+  const auto tokens = detail::token_tensor<B>("minillm", responses.tokens, student.vocabulary());
   const auto loss = head_policy_loss(
       context, ReverseKl{}, student.head(), hidden, &teacher_head, teacher_hidden.value(), weights,
-      {.tokens = detail::token_tensor<B>("minillm", responses.tokens, student.vocabulary()),
+      {.tokens = tokens,
        .term = term,
        .divergence_weights = TensorOf<B>::from({static_cast<Index>(count)}, factors)},
       {.chunk_rows = how.chunk_rows},
-      audit != nullptr ? audit->observer<B>(student.vocabulary(), teacher.vocabulary())
+      audit != nullptr ? audit->observer<B>(tokens, student.vocabulary(), teacher.vocabulary())
                        : LogitsObserver<B>{});
 
   MiniLlmLoss<B> out{loss.value, 0, 0, static_cast<Index>(count)};
@@ -189,9 +190,7 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
     out.policy += static_cast<double>(w[t]) * loss.term[t];
     out.single_step += static_cast<double>(w[t]) * targets.single_step[first_token + t] * loss.divergence[t];
   }
-  if (audit != nullptr)
-    audit->add_tokens(loss.log_probability, part.log_teacher,
-                      std::span(targets.weight).subspan(first_token, count), clipped);
+  if (audit != nullptr) audit->add_weights(std::span(targets.weight).subspan(first_token, count), clipped);
   return out;
 }
 

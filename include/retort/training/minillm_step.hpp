@@ -20,20 +20,6 @@ struct MiniLlmReport {
   Audit audit{};
 };
 
-namespace detail {
-
-/// Runs `loss(context)` with every value checked: throws NumericError that names the first op with one that
-/// is not finite. Returns if there is none.
-template <Backend B, class LossOf>
-void name_first_not_finite(RandomKey key, LossOf loss) {
-  Tape<B> tape;
-  tape.check_finite = true;
-  Context<B> context{.tape = &tape, .training = true, .key = key};
-  (void)loss(context);
-}
-
-}  // namespace detail
-
 /// One update of MiniLLM from `rollouts`, the whole batch of the update, and `corpus`, which may be nullptr
 /// or empty. Gradients are accumulated over micro-batches of `options.micro_batch` examples; advantages and
 /// whitening always see the whole batch. `key` belongs to the update. Throws NumericError, before the weights

@@ -53,9 +53,9 @@ struct RunStep {
 };
 
 /// What a run repeats: `step(RunStep)` changes the weights and returns its metrics as a JSON object, of which
-/// "mean" is shown while the run goes on. A method with a state of its own beside weights, optimizer and step
-/// number has `save(writer)`, which adds tensors under names that begin with "method/", and `restore(file)`,
-/// which reads them back.
+/// "mean" is shown while the run goes on, and "notice" as a line of its own. A method with a state of its own
+/// beside weights, optimizer and step number has `save(writer)`, which adds tensors under names that begin
+/// with "method/", and `restore(file)`, which reads them back.
 template <class M>
 concept TrainingMethod = requires(M& method, const RunStep& step) {
   { method.step(step) } -> std::same_as<nlohmann::json>;
@@ -132,6 +132,7 @@ RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& li
     ++result.steps;
     metrics["step"] = result.steps;
     metrics["seconds"] = result.seconds;
+    if (metrics.contains("notice")) progress.print(metrics["notice"].template get<std::string>());
     progress.advance(1, metrics.contains("mean")
                             ? fmt::format("loss {:.4f}", metrics["mean"].template get<double>())
                             : std::string());

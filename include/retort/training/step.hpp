@@ -26,6 +26,16 @@ struct StepReport {
 
 namespace detail {
 
+/// Runs `loss(context)` with every value checked: throws NumericError that names the first op with one that
+/// is not finite. Returns if there is none.
+template <Backend B, class LossOf>
+void name_first_not_finite(RandomKey key, LossOf loss) {
+  Tape<B> tape;
+  tape.check_finite = true;
+  Context<B> context{.tape = &tape, .training = true, .key = key};
+  (void)loss(context);
+}
+
 /// Runs the loss of `batch` again with every value checked: throws NumericError that names the first op with
 /// one that is not finite, in the student or in the loss, or the teacher.
 template <class Recipe, class Student, class Teacher>
@@ -38,10 +48,9 @@ void find_not_finite(const Recipe& recipe, const Student& student, const Teacher
     if (!kernels::all_finite(typename B::Device{}, hidden.data(), hidden.size()))
       fail<NumericError>("training_step", "the teacher's hidden states are not finite");
   }
-  Tape<B> tape;
-  tape.check_finite = true;
-  Context<B> context{.tape = &tape, .training = true, .key = key};
-  (void)objective_loss(recipe.divergence, context, student, teacher, batch, total, recipe.options);
+  name_first_not_finite<B>(key, [&](Context<B>& context) {
+    return objective_loss(recipe.divergence, context, student, teacher, batch, total, recipe.options);
+  });
 }
 
 /// The recipe's responses. When logits that are not finite end the sampling, the op that made them is found

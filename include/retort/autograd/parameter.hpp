@@ -22,11 +22,13 @@ struct Parameter {
   mutable bool has_grad = false;  ///< false: the next contribution overwrites `grad`
   mutable int open_losses = 0;    ///< losses that wrote to `grad` in their forward pass and await `backward`
 
+  // Not inlined: a model has dozens, which would make it slow to compile.
   Parameter() = default;
-  Parameter(std::string full_name, const Shape& shape) : name(std::move(full_name)), value(shape) {}
+  [[gnu::noinline]] Parameter(std::string full_name, const Shape& shape) : name(std::move(full_name)), value(shape) {}
   Parameter(const Parameter& other)
       : name(other.name), value(other.value.clone()), trainable(other.trainable), decay(other.decay) {}
-  Parameter(Parameter&&) noexcept = default;
+  [[gnu::noinline]] Parameter(Parameter&&) noexcept = default;
+  [[gnu::noinline]] ~Parameter() = default;
   Parameter& operator=(const Parameter& other) { return *this = Parameter(other); }
   Parameter& operator=(Parameter&&) noexcept = default;
 

@@ -10,20 +10,23 @@
 /// Output projection, divergence from the teacher and a policy gradient in one pass over the logits.
 namespace retort {
 
-/// A function of a sampled token's log-probability log q, with its derivative by log q.
+/// A function of a sampled token's log-probability log q, with its derivative by log q, and what the row's
+/// divergence is multiplied by: a number without a gradient, which may depend on log q as well.
 struct TokenTerm {
   double value = 0;
   double slope = 0;
+  double divergence_weight = 1;
 };
 
 /// What a policy loss wants of each row, beside its weight in the sum.
 template <Backend B>
 struct PolicyRows {
   IndexTensor<B> tokens;  ///< (rows): the token that was sampled from the row's distribution
-  /// Value and slope of a row's token term at log q(token); called once a row, in the order of rows, before
+  /// The row's token term at log q(token); called once a row, in the order of rows, before
   /// head_policy_loss returns. None: 0.
   std::function<TokenTerm(Index row, double log_q)> term = {};
-  TensorOf<B> divergence_weights = {};  ///< (rows): factor of a row's divergence; undefined: 1
+  TensorOf<B> divergence_weights = {};  ///< (rows): factor of a row's divergence, beside its
+                                        ///< term's; undefined: 1
 };
 
 /// A policy loss with what its pass knows of each row.
@@ -106,6 +109,7 @@ template <class Divergence, Backend B>
         const TokenTerm t = term ? term(first + i, noted->log_probability[r]) : TokenTerm{};
         noted->term[r] = t.value;
         noted->slope[r] = static_cast<T>(t.slope);
+        noted->factor[r] *= static_cast<T>(t.divergence_weight);
       }
     }
     const auto times = [](auto a, auto b) { return a * b; };

@@ -1,12 +1,13 @@
 #pragma once
 
-#include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "retort/distill/minillm.hpp"
 #include "retort/ops/arithmetic.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/optim/optimizer.hpp"
-#include "retort/training/step.hpp"
+#include "retort/training/accumulate.hpp"
 
 namespace retort {
 
@@ -33,60 +34,40 @@ MiniLlmReport minillm_step(const MiniLlm<S>& how, const Student& student, const 
   MiniLlmReport report;
   const TokenTargets targets = token_targets(how, rollouts);
   optimizer.zero_grad();
-  Tape<B> tape;
-  AuditSums audit;
-
-  // f(first example, one past the last) for each micro-batch; a loss, its gradient.
-  const auto micro_batches = [&](int size, const auto& f) {
-    const int step = options.micro_batch > 0 ? options.micro_batch : std::max(1, size);
-    for (int first = 0; first < size; first += step) f(first, std::min(size, first + step));
-  };
-  const auto propagate = [&](RandomKey micro_key, const auto& loss_of) {
-    Context<B> context{.tape = &tape, .training = true, .key = micro_key};
-    const auto loss = loss_of(context);
-    const double value = static_cast<double>(loss.value.item());
-    if (!std::isfinite(value)) {
-      detail::name_first_not_finite<B>(micro_key, loss_of);
-      fail<NumericError>("minillm_step", "the loss is {}", value);
-    }
-    report.loss += value;
-    tape.backward(loss.value);
-    tape.clear();
-    return loss;
-  };
 
   // 1. The rollouts: policy gradient and single-step part, one forward pass.
-  const Normaliser total = Normaliser::of(rollouts.samples.responses);
-  micro_batches(rollouts.size(), [&](int first, int last) {
-    std::vector<int> rows;
-    for (int i = first; i < last; ++i) rows.push_back(i);
-    const Rollouts part = rollouts.select(rows);
-    const auto first_token =
-        static_cast<std::size_t>(rollouts.samples.responses.offsets[static_cast<std::size_t>(first)]);
-    AuditSums* look = &audit;
-    const auto loss =
-        propagate(key.fork(2 + 2 * static_cast<std::uint64_t>(first)), [&](Context<B>& context) {
-          return minillm_loss(how, context, student, teacher, part, targets, first_token, total,
-                              std::exchange(look, nullptr));
-        });
-    report.policy += loss.policy;
-    report.single_step += loss.single_step;
-  });
+  AuditSums audit;
+  AuditSums* look = &audit;  // for the first look at a micro-batch only, not for the search for NaN
+  const Sequences& responses = rollouts.samples.responses;
+  const Normaliser total = Normaliser::of(responses);
+  report.loss = detail::accumulate_gradients<B>(
+      "minillm_step", rollouts.size(), options.micro_batch, key.fork(0),
+      [&](Context<B>& context, int first, int last) {
+        std::vector<int> rows(static_cast<std::size_t>(last - first));
+        std::iota(rows.begin(), rows.end(), first);
+        const auto first_token = static_cast<std::size_t>(responses.offsets[static_cast<std::size_t>(first)]);
+        return minillm_loss(how, context, student, teacher, rollouts.select(rows), targets, first_token,
+                            total, std::exchange(look, nullptr));
+      },
+      [&](const MiniLlmLoss<B>& loss, int, int) {
+        report.policy += loss.policy;
+        report.single_step += loss.single_step;
+        look = &audit;
+      });
   report.audit = audit.mean();
 
   // 2. The corpus.
   if (how.corpus != CorpusLoss::none && corpus != nullptr && corpus->responses.total() > 0) {
     const Normaliser corpus_total = Normaliser::of(corpus->responses);
-    const double before = report.loss;
-    micro_batches(corpus->size(), [&](int first, int last) {
-      const Batch part = corpus->slice(first, last);
-      (void)propagate(key.fork(3 + 2 * static_cast<std::uint64_t>(first)), [&](Context<B>& context) {
-        auto loss = corpus_loss(how, context, student, teacher, part, corpus_total);
-        loss.value = scale(loss.value, how.corpus_weight);
-        return loss;
-      });
-    });
-    report.corpus = report.loss - before;
+    report.corpus = detail::accumulate_gradients<B>(
+        "minillm_step", corpus->size(), options.micro_batch, key.fork(1),
+        [&](Context<B>& context, int first, int last) {
+          auto loss = corpus_loss(how, context, student, teacher, corpus->slice(first, last), corpus_total);
+          loss.value = scale(loss.value, how.corpus_weight);
+          return loss;
+        },
+        [](const Loss<B>&, int, int) {});
+    report.loss += report.corpus;
   }
 
   // 3. Clip and update.

@@ -9,6 +9,7 @@
 #include "retort/distill/rl_gkd.hpp"
 #include "retort/eval/repetition.hpp"
 #include "retort/optim/clip.hpp"
+#include "retort/training/accumulate.hpp"
 #include "retort/training/run_loop.hpp"
 
 namespace retort {
@@ -52,30 +53,22 @@ RlGkdReport rl_gkd_step(const RlGkd<D, S>& how, const Student& student, const Te
   RlGkdReport report;
   const Normaliser total = Normaliser::of(samples.responses);
   optimizer.zero_grad();
-  Tape<B> tape;
   AuditSums audit;
-  const int size = options.micro_batch > 0 ? options.micro_batch : std::max(1, samples.size());
-  for (int first = 0; first < samples.size(); first += size) {
-    const int last = std::min(samples.size(), first + size);
-    const Batch part = samples.slice(first, last);
-    const auto own = std::span(advantages)
-                         .subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first));
-    const RandomKey micro_key = key.fork(2 + static_cast<std::uint64_t>(first));
-    Context<B> context{.tape = &tape, .training = true, .key = micro_key};
-    const auto loss = rl_gkd_loss(how, context, student, teacher, part, own, total, &audit);
-    const double value = static_cast<double>(loss.value.item());
-    if (!std::isfinite(value)) {
-      detail::name_first_not_finite<B>(micro_key, [&](Context<B>& again) {
-        return rl_gkd_loss(how, again, student, teacher, part, own, total);
+  AuditSums* look = &audit;  // for the first look at a micro-batch only, not for the search for NaN
+  report.loss = detail::accumulate_gradients<B>(
+      "rl_gkd_step", samples.size(), options.micro_batch, key,
+      [&](Context<B>& context, int first, int last) {
+        const auto own =
+            std::span(advantages)
+                .subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first));
+        return rl_gkd_loss(how, context, student, teacher, samples.slice(first, last), own, total,
+                           std::exchange(look, nullptr));
+      },
+      [&](const RlGkdLoss<B>& loss, int, int) {
+        report.policy += loss.policy;
+        report.divergence += loss.divergence;
+        look = &audit;
       });
-      fail<NumericError>("rl_gkd_step", "the loss is {}", value);
-    }
-    report.loss += value;
-    report.policy += loss.policy;
-    report.divergence += loss.divergence;
-    tape.backward(loss.value);
-    tape.clear();
-  }
   report.audit = audit.mean();
   const ClippedNorm clipped = clip_by_norm(optimizer.parameters(), options.clip_norm);
   report.gradient_norm = clipped.norm;

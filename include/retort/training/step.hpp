@@ -5,15 +5,9 @@
 #include "retort/distill/gkd.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/optim/optimizer.hpp"
+#include "retort/training/accumulate.hpp"
 
 namespace retort {
-
-/// The parts of a training step that are not the recipe's.
-struct StepOptions {
-  double clip_norm = 1.0;  ///< largest global norm of the gradient; infinity: no clipping
-  int micro_batch = 0;  ///< examples in memory at once; 0: the whole batch. Changes memory, and dropout masks
-  double rate_factor = 1;  ///< the schedule's factor
-};
 
 /// What happened in a step.
 struct StepReport {
@@ -25,16 +19,6 @@ struct StepReport {
 };
 
 namespace detail {
-
-/// Runs `loss(context)` with every value checked: throws NumericError that names the first op with one that
-/// is not finite. Returns if there is none.
-template <Backend B, class LossOf>
-void name_first_not_finite(RandomKey key, LossOf loss) {
-  Tape<B> tape;
-  tape.check_finite = true;
-  Context<B> context{.tape = &tape, .training = true, .key = key};
-  (void)loss(context);
-}
 
 /// Runs the loss of `batch` again with every value checked: throws NumericError that names the first op with
 /// one that is not finite, in the student or in the loss, or the teacher.
@@ -85,26 +69,22 @@ StepReport training_step(const Recipe& recipe, const Student& student, const Tea
 
   // 2. Loss and gradient, a micro-batch at a time; every micro-batch is weighted as a part of the whole.
   optimizer.zero_grad();
-  const int size = options.micro_batch > 0 ? options.micro_batch : std::max(1, on.size());
-  Tape<B> tape;
-  for (int first = 0; first < on.size(); first += size) {
-    const int last = std::min(on.size(), first + size);
-    const Batch micro = size >= on.size() ? on : on.slice(first, last);
-    const RandomKey micro_key = key.fork(2 + static_cast<std::uint64_t>(first));
-    Context<B> context{.tape = &tape, .training = true, .key = micro_key};
-    const auto loss =
-        objective_loss(recipe.divergence, context, student, teacher, micro, total, recipe.options);
-    const double value = static_cast<double>(loss.value.item());
-    if (!std::isfinite(value)) {
-      detail::find_not_finite(recipe, student, teacher, micro, total, micro_key);
-      fail<NumericError>("training_step", "the loss is {}", value);
-    }
-    report.loss += value;
-    if (loss.tokens > 0)
-      report.mean += loss.mean * static_cast<double>(loss.tokens) / static_cast<double>(total.tokens);
-    tape.backward(loss.value);
-    tape.clear();
-  }
+  const auto micro = [&](int first, int last) {
+    return first == 0 && last == on.size() ? on : on.slice(first, last);
+  };
+  report.loss = detail::accumulate_gradients<B>(
+      "training_step", on.size(), options.micro_batch, key,
+      [&](Context<B>& context, int first, int last) {
+        return objective_loss(recipe.divergence, context, student, teacher, micro(first, last), total,
+                              recipe.options);
+      },
+      [&](const Loss<B>& loss, int, int) {
+        if (loss.tokens > 0)
+          report.mean += loss.mean * static_cast<double>(loss.tokens) / static_cast<double>(total.tokens);
+      },
+      [&](int first, int last, RandomKey micro_key) {
+        detail::find_not_finite(recipe, student, teacher, micro(first, last), total, micro_key);
+      });
 
   // 3. Clip and update.
   const ClippedNorm clipped = clip_by_norm(optimizer.parameters(), options.clip_norm);

@@ -219,7 +219,12 @@ TEST_CASE("phases that do not fit are refused") {
     });
   };
   CHECK(refuse({}, {.rollouts = 6}) == "[minillm] 6 rollouts are no multiple of the batch size 4");
-  CHECK(refuse({}, {.rollouts = 0}) == "[phases] rollouts must be at least 1");
+  CHECK(refuse({}, {.rollouts = 0}) ==
+        "[minillm] 0 rollouts, 4 inner epochs, 64 sampled together: expected at least 1 of each");
+  const std::string large = refuse({.max_tokens = 1 << 20}, {.rollouts = 1 << 26});
+  CHECK(large.starts_with(
+      "[minillm] 67108864 rollouts of up to 4 prompt tokens (4 bytes each) and 1048576 response "
+      "tokens (28 bytes each) are 1970325.9 GB; this machine has "));
   CHECK(refuse({.sampling = {.alpha = -1}}, {}) ==
         "[minillm] alpha, the teacher's share, must lie in [0, 1]");
 }

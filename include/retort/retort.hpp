@@ -7,6 +7,7 @@
 #include "retort/autograd/gradient_check.hpp"
 #include "retort/data/batches.hpp"
 #include "retort/distill/gkd.hpp"
+#include "retort/distill/sparse_teacher.hpp"
 #include "retort/eval/edit_distance.hpp"
 #include "retort/generate/any_sampler.hpp"
 #include "retort/generate/beam_search.hpp"

@@ -9,6 +9,7 @@
 #include "retort/distill/gkd.hpp"
 #include "retort/distill/minillm.hpp"
 #include "retort/distill/rl_gkd.hpp"
+#include "retort/distill/sparse_teacher.hpp"
 #include "retort/eval/edit_distance.hpp"
 #include "retort/eval/repetition.hpp"
 #include "retort/generate/any_sampler.hpp"

@@ -110,6 +110,27 @@ constexpr void require_same_backend() {
                 "the teacher must have the student's backend: the same device and the same number type");
 }
 
+/// The loss of responses without a token: 0, with zero gradients.
+template <Backend B>
+[[nodiscard]] Loss<B> no_loss(const Context<B>& context) {
+  const auto nothing = TensorOf<B>::zeros({});
+  return {context.tape != nullptr ? context.tape->leaf(nothing) : Variable<B>(nothing), 0, 0};
+}
+
+/// A fused loss with the mean of its rows.
+template <Backend B>
+[[nodiscard]] Loss<B> with_mean(const HeadLoss<B>& loss) {
+  double sum = 0;
+  for (const double l : loss.per_row) sum += l;
+  const auto tokens = static_cast<Index>(loss.per_row.size());
+  return {loss.value, sum / static_cast<double>(tokens), tokens};
+}
+
+/// The temperature's square if the loss is to be multiplied by it, else 1.
+[[nodiscard]] inline double temperature_factor(const ObjectiveOptions& options) {
+  return options.times_temperature_squared ? options.temperature * options.temperature : 1;
+}
+
 }  // namespace detail
 
 /// The loss of `batch`'s responses; 0, with zero gradients, if they have no token. The teacher is read only
@@ -125,10 +146,7 @@ template <class O, LanguageModel Student, LanguageModel Teacher>
                 "a divergence needs term(log_p, log_q) and pull(log_p, log_q), see "
                 "retort/distill/divergences.hpp; or use CrossEntropy, or AnyObjective");
   detail::require_same_backend<Student, Teacher>();
-  if (batch.responses.total() == 0) {
-    const auto nothing = TensorOf<B>::zeros({});
-    return {context.tape != nullptr ? context.tape->leaf(nothing) : Variable<B>(nothing), 0, 0};
-  }
+  if (batch.responses.total() == 0) return detail::no_loss<B>(context);
   const Variable<B> hidden = student.hidden(context, batch.prompts, batch.responses);  // (tokens, width)
 
   const auto compare = [&]<class D>(const D& d) -> HeadLoss<B> {
@@ -145,20 +163,15 @@ template <class O, LanguageModel Student, LanguageModel Teacher>
       require_valid(d);
       Context<B> silent;
       const auto teacher_hidden = teacher->hidden(silent, batch.prompts, batch.responses);
-      const double tau = options.temperature, factor = options.times_temperature_squared ? tau * tau : 1;
       return head_divergence(context, d, student.head(), hidden, teacher->head(), teacher_hidden.value(),
-                             weights(factor), {.temperature = tau, .chunk_rows = options.chunk_rows});
+                             weights(detail::temperature_factor(options)),
+                             {.temperature = options.temperature, .chunk_rows = options.chunk_rows});
     }
   };
-  HeadLoss<B> loss;
   if constexpr (std::same_as<O, AnyObjective>)
-    loss = std::visit(compare, objective);
+    return detail::with_mean(std::visit(compare, objective));
   else
-    loss = compare(objective);
-  double sum = 0;
-  for (const double l : loss.per_row) sum += l;
-  const auto tokens = static_cast<Index>(loss.per_row.size());
-  return {loss.value, sum / static_cast<double>(tokens), tokens};
+    return detail::with_mean(compare(objective));
 }
 
 /// Mean divergence per response token between two models, in nats: an evaluation, nothing is recorded.

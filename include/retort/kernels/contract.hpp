@@ -20,6 +20,8 @@
 ///   rotary          pairs of columns rotated by an angle of the row
 ///   attention       softmax(q k' scale + bias) v over ragged segments, forward and backward
 ///   row_loss        a divergence of two rows of logits; overwrites the student's with its gradient
+///   sparse_row_loss the same from the teacher's k most probable tokens and the rest in one bucket
+///   top_k           these k of a row of logits, and the log-probability of the rest
 ///   update          optimizer steps
 ///   random          normal and uniform fills, dropout masks
 namespace retort::kernels {

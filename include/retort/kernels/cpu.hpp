@@ -11,4 +11,6 @@
 #include "retort/kernels/cpu/rotary.hpp"
 #include "retort/kernels/cpu/row_loss.hpp"
 #include "retort/kernels/cpu/softmax.hpp"
+#include "retort/kernels/cpu/sparse_row_loss.hpp"
+#include "retort/kernels/cpu/top_k.hpp"
 #include "retort/kernels/cpu/update.hpp"

@@ -1,7 +1,7 @@
 // MiniLLM proved by enumeration: with 4 tokens and responses of at most 3, the expectation of the estimator
 // is a sum over 40 responses, and must be the gradient of KL(q || p) between whole responses.
 #include "catch.hpp"
-#include "enumeration.hpp"
+#include "four_tokens.hpp"
 #include "retort/distill/minillm.hpp"
 #include "variables.hpp"
 

@@ -3,7 +3,7 @@
 #include "retort/distill/rl_gkd.hpp"
 
 #include "catch.hpp"
-#include "enumeration.hpp"
+#include "four_tokens.hpp"
 #include "variables.hpp"
 
 using namespace retort;

@@ -3,7 +3,7 @@
 #include <map>
 
 #include "catch.hpp"
-#include "enumeration.hpp"
+#include "four_tokens.hpp"
 
 using namespace retort;
 using namespace retort::test;

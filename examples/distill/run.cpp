@@ -1,5 +1,6 @@
 #include "distill/run.hpp"
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -27,16 +28,19 @@ retort::Sequences responses(const Task& t, const Model& model, const Batch& prom
       .responses;
 }
 
-/// {"reverse_kl": ..., "cross_entropy": ...}, a few examples at a time.
+/// {"reverse_kl": ..., "cross_entropy": ...}, a few examples at a time, with standard errors over these
+/// groups.
 nlohmann::json evaluate(const Task& t) {
-  double sums[2] = {0, 0};
-  Index tokens[2] = {0, 0};
+  struct Group {
+    double sum = 0, tokens = 0;
+  };
+  std::vector<Group> groups[2];
   const auto add = [&](int which, const retort::AnyObjective& objective, const Batch& batch) {
     retort::Context<Backend> silent;
     const auto loss = retort::objective_loss(objective, silent, t.student, &t.teacher, batch,
                                              retort::Normaliser::of(batch.responses));
-    sums[which] += loss.mean * static_cast<double>(loss.tokens);
-    tokens[which] += loss.tokens;
+    const auto tokens = static_cast<double>(loss.tokens);
+    groups[which].push_back({loss.mean * tokens, tokens});
   };
   const int size = t.settings.micro_batch > 0 ? t.settings.micro_batch : t.settings.batch_size;
   for (int first = 0; first < t.held_out.size(); first += size) {
@@ -46,8 +50,19 @@ nlohmann::json evaluate(const Task& t) {
     add(0, retort::ReverseKl{}, sampled);
     if (t.has_references) add(1, retort::CrossEntropy{}, part);
   }
-  nlohmann::json result{{"reverse_kl", sums[0] / static_cast<double>(tokens[0])}};
-  if (t.has_references) result["cross_entropy"] = sums[1] / static_cast<double>(tokens[1]);
+  nlohmann::json result;
+  const auto note = [&](const std::string& name, const std::vector<Group>& all) {
+    Group total;
+    for (const Group& g : all) total.sum += g.sum, total.tokens += g.tokens;
+    const double mean = total.sum / total.tokens, n = static_cast<double>(all.size());
+    result[name] = mean;
+    if (all.size() < 2) return;
+    double squares = 0;  // of a ratio of two sums over groups
+    for (const Group& g : all) squares += (g.sum - mean * g.tokens) * (g.sum - mean * g.tokens);
+    result[name + "_standard_error"] = std::sqrt(squares * n / (n - 1)) / total.tokens;
+  };
+  note("reverse_kl", groups[0]);
+  if (t.has_references) note("cross_entropy", groups[1]);
   return result;
 }
 
@@ -94,6 +109,8 @@ CurvePoint point_of(const nlohmann::json& evaluation, Index step) {
 
 std::string described(const nlohmann::json& evaluation) {
   std::string text = fmt::format("reverse KL {:.4f}", evaluation["reverse_kl"].get<double>());
+  if (evaluation.contains("reverse_kl_standard_error"))
+    text += fmt::format(" (standard error {:.4f})", evaluation["reverse_kl_standard_error"].get<double>());
   if (evaluation.contains("cross_entropy"))
     text += fmt::format(", cross-entropy {:.4f}", evaluation["cross_entropy"].get<double>());
   return text + " nats a token";

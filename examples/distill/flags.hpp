@@ -70,7 +70,7 @@ inline void add_flags(CLI::App& app, Settings& s) {
   add("--seed", s.seed, "of data order, sampling, dropout and adapters", "Training");
 
   add("--out", s.out, "folder of the run; one that was cut short is continued", "Output");
-  app.add_flag("--fresh", s.fresh, "remove an earlier run in --out first")->group("Output");
+  app.add_flag("--fresh", s.fresh, "begin anew: remove the files of the run in --out")->group("Output");
   add("--dtype", s.dtype, "of the exported student's weights", "Output")
       ->check(CLI::IsMember({"F32", "BF16", "F16"}));
   add("--threads", s.threads, "threads; 0: all cores", "Output")->check(not_negative);

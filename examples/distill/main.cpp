@@ -76,7 +76,6 @@ int run(const Settings& s) {
   fmt::print("teacher: {}, {} weights; student: {}, {} weights, {} of them trained\n", teacher.family(),
              weight_count(teacher), student.family(), weight_count(student), trained_count(student));
   std::fflush(stdout);
-  if (s.fresh) fs::remove_all(s.out);
 
   Task task{.settings = s,
             .tokenizer = tokenizer,

@@ -127,6 +127,10 @@ retort::AnyOptimizer optimizer_of(const Settings& s) {
 Outcome run(Task& t) {
   const Settings& s = t.settings;
   retort::RunFolder folder{fs::path(s.out)};
+  if (s.fresh) {
+    folder.clear();
+    fs::remove(folder.path() / "before.json");
+  }
   const retort::RunOptions options{.steps = s.steps,
                                    .batch_size = s.batch_size,
                                    .micro_batch = s.micro_batch,

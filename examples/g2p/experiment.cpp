@@ -76,6 +76,7 @@ Trained Experiment::run(const std::string& name, const AnyRecipe& recipe, Model&
                         double rate, retort::Index steps, std::uint64_t seed) const {
   const auto path = std::filesystem::path(settings_.out) / name;
   retort::RunFolder folder(path);
+  if (settings_.fresh) folder.clear();
   const retort::RunOptions options{
       .steps = steps,
       .batch_size = settings_.batch_size,
@@ -87,7 +88,7 @@ Trained Experiment::run(const std::string& name, const AnyRecipe& recipe, Model&
       .checkpoint_every = std::max<retort::Index>(1, steps / settings_.curve_points),
       .label = name};
   const auto evaluate = [&] {
-    const Score s = score(answers(model, curve_, retort::Greedy{}, settings_.max_tokens), curve_.references);
+    const Score s = validate(model);
     return nlohmann::json{{"wer", s.wer()}, {"per", s.per()}};
   };
   const nlohmann::json setting{{"data", settings_.data},
@@ -106,6 +107,10 @@ Trained Experiment::run(const std::string& name, const AnyRecipe& recipe, Model&
   return trained;
 }
 
+Score Experiment::validate(const Model& model) const {
+  return score(answers(model, curve_, retort::Greedy{}, settings_.max_tokens), curve_.references);
+}
+
 void Experiment::load_teacher(Model& model) const {
   const auto folder = std::filesystem::path(settings_.teacher_folder);
   std::ifstream file(folder / "config.json");
@@ -116,7 +121,7 @@ void Experiment::load_teacher(Model& model) const {
       config.is_object() && config.contains("config") && config["config"].contains("setting")
           ? &config["config"]["setting"]
           : nullptr;
-  if (setting == nullptr || !setting->contains("phonemes"))
+  if (setting == nullptr || !setting->contains("phonemes") || !setting->contains("model"))
     retort::fail<retort::FileError>("teacher", "'{}' is not the configuration of a run of this program",
                                     (folder / "config.json").string());
   if ((*setting)["phonemes"] != nlohmann::json(vocabulary_.phonemes()))

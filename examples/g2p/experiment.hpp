@@ -42,6 +42,9 @@ class Experiment {
   Trained run(const std::string& name, const AnyRecipe& recipe, Model& model, const Model* teacher,
               double rate, retort::Index steps, std::uint64_t seed) const;
 
+  /// Greedy answers to the validation words of the curves.
+  [[nodiscard]] Score validate(const Model& model) const;
+
   /// Loads the weights of a teacher trained by another run of this program. ValueError if its vocabulary or
   /// its sizes are others.
   void load_teacher(Model& model) const;

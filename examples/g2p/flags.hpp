@@ -37,7 +37,7 @@ inline void add_flags(CLI::App& app, Settings& s) {
                  "run folder of a trained teacher to use instead of training one");
   app.add_flag("--quick", s.quick, "the short form: minutes on two cores");
   app.add_flag("--full", s.full, "three seeds, seven divergences, lambda 0, 0.5 and 1; mean and deviation");
-  app.add_flag("--fresh", s.fresh, "remove earlier runs in --out first");
+  app.add_flag("--fresh", s.fresh, "begin anew: remove the files of the same runs in --out");
 
   app.add_option("--recipes", s.recipes,
                  "sft, seq_kd, supervised_kd, imit_kd, f_distill, on_policy_kd, gkd (default: all)")

@@ -29,12 +29,10 @@ void describe_data(const Dictionary& dictionary, const Experiment& experiment, c
 }
 
 int run(const Settings& settings) {
-  namespace fs = std::filesystem;
   if (settings.threads > 0) retort::set_thread_count(settings.threads);
   const std::vector<Entrant> list = entrants(settings);
   const Dictionary dictionary = read_dictionary(settings.data);
   const Experiment experiment(settings, dictionary);
-  if (settings.fresh) fs::remove_all(settings.out);
   describe_data(dictionary, experiment, settings.data);
 
   Report report;
@@ -80,14 +78,28 @@ int run(const Settings& settings) {
       report.curves.push_back({entrant.label(), seed, result.curve});
     }
   }
-  report.curves.push_back({"teacher", settings.first_seed, {{0, 0, teacher_row.wer_greedy}}});
+  report.curves.push_back({"teacher", settings.first_seed, {{0, 0, experiment.validate(teacher).wer()}}});
   report.settings = {{"library", fmt::format("retort {}", retort::version)},
                      {"data", settings.data},
+                     {"teacher", settings.teacher_folder.empty() ? "trained here" : settings.teacher_folder},
+                     {"teacher_model", retort::to_json(teacher.config())},
+                     {"student_model", retort::to_json(student.config())},
                      {"teacher_steps", settings.teacher_steps},
                      {"sft_steps", settings.sft_steps},
                      {"steps", settings.steps},
+                     {"teacher_rate", settings.teacher_rate},
+                     {"sft_rate", settings.sft_rate},
+                     {"rate", settings.rate},
+                     {"schedule", settings.schedule},
                      {"batch_size", settings.batch_size},
                      {"optimizer", settings.optimizer},
+                     {"clip_norm", settings.clip_norm},
+                     {"dropout", settings.dropout},
+                     {"temperature", settings.temperature},
+                     {"loss_temperature", settings.loss_temperature},
+                     {"reduction", settings.reduction},
+                     {"max_tokens", settings.max_tokens},
+                     {"first_seed", settings.first_seed},
                      {"seeds", settings.seeds},
                      {"test_words", experiment.test().words.size()}};
   fmt::print("\n");

@@ -64,6 +64,18 @@ class RunFolder {
   /// Whether there is a run to continue.
   [[nodiscard]] bool has_checkpoint() const { return std::filesystem::exists(checkpoint_path()); }
 
+  /// Removes the files of the run that was here, and nothing else.
+  void clear() {
+    if (metrics_ >= 0) ::close(std::exchange(metrics_, -1));
+    std::error_code ignored;
+    for (const auto& file : {checkpoint_path(), best_path(), metrics_path(), config_path()})
+      std::filesystem::remove(file, ignored);
+    std::vector<std::filesystem::path> samples;
+    for (const auto& entry : std::filesystem::directory_iterator(path_ / "samples", ignored))
+      if (entry.path().filename().string().starts_with("step_")) samples.push_back(entry.path());
+    for (const auto& file : samples) std::filesystem::remove(file, ignored);
+  }
+
   /// Writes config.json: {"config": config, "library": "retort 0.1.0", "seed": seed}.
   void write_config(const nlohmann::json& config, std::uint64_t seed) const {
     const nlohmann::json all{

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "retort/autograd/context.hpp"
+#include "retort/optim/clip.hpp"
+#include "retort/optim/optimizer.hpp"
 
 /// What every training step does with its loss: micro-batches, the check for numbers that are not finite,
 /// gradients.
@@ -16,53 +18,69 @@ struct StepOptions {
   double rate_factor = 1;  ///< the schedule's factor
 };
 
+/// What a step's gradients came to.
+struct StepGradients {
+  double loss = 0;        ///< sum over the micro-batches
+  ClippedNorm clipped{};  ///< norm of the gradient, and the factor that clips it
+};
+
 namespace detail {
 
-/// Runs `loss(context)` with every value checked: throws NumericError that names the first op with one that
-/// is not finite. Returns if there is none.
+/// Runs `loss(context)` and its backward pass with every value checked: throws NumericError that names the
+/// first op with one that is not finite. Adds to the gradients. Returns if there is none.
 template <Backend B, class LossOf>
 void name_first_not_finite(RandomKey key, LossOf loss) {
   Tape<B> tape;
   tape.check_finite = true;
   Context<B> context{.tape = &tape, .training = true, .key = key};
-  (void)loss(context);
+  tape.backward(loss(context).value);
 }
 
-/// Adds the gradient of `loss_of(context, first, last)` for every micro-batch [first, last) of `size`
-/// examples to the parameters, and returns the sum of the losses, whose `value` is propagated. `note(loss,
-/// first, last)` sees each of them. A micro-batch's context has the key key.fork(2 + first). A loss that is
-/// not finite is a NumericError that names the first op that made it so, in the student, or what
-/// `explain(first, last, key)` finds before.
-template <Backend B, class LossOf, class Note, class Explain>
-double accumulate_gradients(const char* op, int size, int micro_batch, RandomKey key, LossOf loss_of,
-                            Note note, Explain explain) {
-  double total = 0;
-  const int step = micro_batch > 0 ? micro_batch : std::max(1, size);
+/// The gradient of a step in the parameters, clipped. Adds that of `loss_of(context, first, last)` for every
+/// micro-batch [first, last) of `size` examples, whose context has the key key.fork(2 + first); `note(loss,
+/// first, last)` sees each loss. A loss or a gradient that is not finite is a NumericError that names the
+/// first op that made it so, unless `explain(first, last, key)` finds a reason outside the student before.
+template <class LossOf, class Note, class Explain, class Policy, Backend B>
+StepGradients step_gradients(const char* op, Optimizer<Policy, B>& optimizer, int size, RandomKey key,
+                             const StepOptions& options, LossOf loss_of, Note note, Explain explain) {
+  const int step = options.micro_batch > 0 ? options.micro_batch : std::max(1, size);
+  const auto key_of = [&](int first) { return key.fork(2 + static_cast<std::uint64_t>(first)); };
+  const auto look_closer = [&](int first, int last) {
+    explain(first, last, key_of(first));
+    name_first_not_finite<B>(key_of(first),
+                             [&](Context<B>& context) { return loss_of(context, first, last); });
+  };
+  StepGradients out;
   Tape<B> tape;
   for (int first = 0; first < size; first += step) {
     const int last = std::min(size, first + step);
-    const RandomKey micro_key = key.fork(2 + static_cast<std::uint64_t>(first));
-    Context<B> context{.tape = &tape, .training = true, .key = micro_key};
+    Context<B> context{.tape = &tape, .training = true, .key = key_of(first)};
     const auto loss = loss_of(context, first, last);
     const double value = static_cast<double>(loss.value.item());
     if (!std::isfinite(value)) {
-      explain(first, last, micro_key);
-      name_first_not_finite<B>(micro_key, [&](Context<B>& again) { return loss_of(again, first, last); });
+      tape.clear();
+      look_closer(first, last);
       fail<NumericError>(op, "the loss is {}", value);
     }
-    total += value;
+    out.loss += value;
     note(loss, first, last);
     tape.backward(loss.value);
     tape.clear();
   }
-  return total;
+  try {
+    out.clipped = clip_by_norm(optimizer.parameters(), options.clip_norm);
+  } catch (const NumericError&) {
+    for (int first = 0; first < size; first += step) look_closer(first, std::min(size, first + step));
+    throw;
+  }
+  return out;
 }
 
 /// The same with nothing to explain.
-template <Backend B, class LossOf, class Note>
-double accumulate_gradients(const char* op, int size, int micro_batch, RandomKey key, LossOf loss_of,
-                            Note note) {
-  return accumulate_gradients<B>(op, size, micro_batch, key, loss_of, note, [](int, int, RandomKey) {});
+template <class LossOf, class Note, class Policy, Backend B>
+StepGradients step_gradients(const char* op, Optimizer<Policy, B>& optimizer, int size, RandomKey key,
+                             const StepOptions& options, LossOf loss_of, Note note) {
+  return step_gradients(op, optimizer, size, key, options, loss_of, note, [](int, int, RandomKey) {});
 }
 
 }  // namespace detail

@@ -129,7 +129,10 @@ RunResult run_adaptive(RunFolder& folder, const Gkd<O, FromData, S>& recipe, con
   nlohmann::json description = to_json(recipe);
   description["adaptive"] = to_json(how);
   description["validate_every"] = validate_every;
-  return run_loop(folder, method, parameters(student), optimizer, options, description, config, evaluate);
+  nlohmann::json inputs = detail::inputs_of_run(data, &teacher);
+  inputs["validation"] = digest(validation);
+  return run_loop(folder, method, parameters(student), optimizer, options, description, inputs, config,
+                  evaluate);
 }
 
 }  // namespace retort

@@ -103,7 +103,9 @@ RunResult run_minillm(RunFolder& folder, const MiniLlm<S>& how, const MiniLlmPha
                                                             corpus, options);
   nlohmann::json recipe = to_json(how);
   recipe["phases"] = to_json(phases);
-  return run_loop(folder, method, parameters(student), optimizer, options, recipe, config, evaluate);
+  nlohmann::json inputs = detail::inputs_of_run(prompts, &teacher);
+  if (corpus != nullptr) inputs["corpus"] = digest(*corpus);
+  return run_loop(folder, method, parameters(student), optimizer, options, recipe, inputs, config, evaluate);
 }
 
 }  // namespace retort

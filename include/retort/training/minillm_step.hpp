@@ -40,8 +40,8 @@ MiniLlmReport minillm_step(const MiniLlm<S>& how, const Student& student, const 
   AuditSums* look = &audit;  // for the first look at a micro-batch only, not for the search for NaN
   const Sequences& responses = rollouts.samples.responses;
   const Normaliser total = Normaliser::of(responses);
-  report.loss = detail::accumulate_gradients<B>(
-      "minillm_step", rollouts.size(), options.micro_batch, key.fork(0),
+  StepGradients gradients = detail::step_gradients(
+      "minillm_step", optimizer, rollouts.size(), key.fork(0), options,
       [&](Context<B>& context, int first, int last) {
         std::vector<int> rows(static_cast<std::size_t>(last - first));
         std::iota(rows.begin(), rows.end(), first);
@@ -54,26 +54,27 @@ MiniLlmReport minillm_step(const MiniLlm<S>& how, const Student& student, const 
         report.single_step += loss.single_step;
         look = &audit;
       });
+  report.loss = gradients.loss;
   report.audit = audit.mean();
 
   // 2. The corpus.
   if (how.corpus != CorpusLoss::none && corpus != nullptr && corpus->responses.total() > 0) {
     const Normaliser corpus_total = Normaliser::of(corpus->responses);
-    report.corpus = detail::accumulate_gradients<B>(
-        "minillm_step", corpus->size(), options.micro_batch, key.fork(1),
+    gradients = detail::step_gradients(
+        "minillm_step", optimizer, corpus->size(), key.fork(1), options,
         [&](Context<B>& context, int first, int last) {
           auto loss = corpus_loss(how, context, student, teacher, corpus->slice(first, last), corpus_total);
           loss.value = scale(loss.value, how.corpus_weight);
           return loss;
         },
         [](const Loss<B>&, int, int) {});
+    report.corpus = gradients.loss;
     report.loss += report.corpus;
   }
 
-  // 3. Clip and update.
-  const ClippedNorm clipped = clip_by_norm(optimizer.parameters(), options.clip_norm);
-  report.gradient_norm = clipped.norm;
-  optimizer.step({.rate_factor = options.rate_factor, .gradient_scale = clipped.scale});
+  // 3. Update, the gradient of both clipped.
+  report.gradient_norm = gradients.clipped.norm;
+  optimizer.step({.rate_factor = options.rate_factor, .gradient_scale = gradients.clipped.scale});
   return report;
 }
 

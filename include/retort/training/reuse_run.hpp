@@ -47,8 +47,8 @@ class ReuseMethod {
     const Normaliser total = Normaliser::of(responses);
     optimizer_.zero_grad();
     double mean = 0, weight = 0, weight_squared = 0;
-    const double loss = accumulate_gradients<B>(
-        "reuse", batch.size(), at.options.micro_batch, at.key,
+    const StepGradients gradients = step_gradients(
+        "reuse", optimizer_, batch.size(), at.key, at.options,
         [&](Context<B>& context, int first, int last) {
           std::vector<int> rows(static_cast<std::size_t>(last - first));
           std::iota(rows.begin(), rows.end(), first);
@@ -60,13 +60,12 @@ class ReuseMethod {
                   std::max<double>(1, static_cast<double>(total.tokens));
           for (const double w : part.weights) weight += w, weight_squared += w * w;
         });
-    const ClippedNorm clipped = clip_by_norm(optimizer_.parameters(), at.options.clip_norm);
-    optimizer_.step({.rate_factor = at.options.rate_factor, .gradient_scale = clipped.scale});
+    optimizer_.step({.rate_factor = at.options.rate_factor, .gradient_scale = gradients.clipped.scale});
     const double tokens = std::max<double>(1, static_cast<double>(total.tokens));
-    return {{"loss", loss},
+    return {{"loss", gradients.loss},
             {"mean", mean},
             {"tokens", total.tokens},
-            {"gradient_norm", clipped.norm},
+            {"gradient_norm", gradients.clipped.norm},
             {"mean_weight", weight / tokens},
             {"effective_size", weight_squared > 0 ? weight * weight / weight_squared / tokens : 0},
             {"age", store_.age(at.step)},
@@ -114,7 +113,8 @@ RunResult run_reuse(RunFolder& folder, const Gkd<D, FromStudent, S>& recipe, con
                                                              prompts, options);
   nlohmann::json description = to_json(recipe);
   description["reuse"] = to_json(reuse);
-  return run_loop(folder, method, parameters(student), optimizer, options, description, config, evaluate);
+  return run_loop(folder, method, parameters(student), optimizer, options, description,
+                  detail::inputs_of_run(prompts, &teacher), config, evaluate);
 }
 
 }  // namespace retort

@@ -55,8 +55,8 @@ RlGkdReport rl_gkd_step(const RlGkd<D, S>& how, const Student& student, const Te
   optimizer.zero_grad();
   AuditSums audit;
   AuditSums* look = &audit;  // for the first look at a micro-batch only, not for the search for NaN
-  report.loss = detail::accumulate_gradients<B>(
-      "rl_gkd_step", samples.size(), options.micro_batch, key,
+  const StepGradients gradients = detail::step_gradients(
+      "rl_gkd_step", optimizer, samples.size(), key, options,
       [&](Context<B>& context, int first, int last) {
         const auto own =
             std::span(advantages)
@@ -69,10 +69,10 @@ RlGkdReport rl_gkd_step(const RlGkd<D, S>& how, const Student& student, const Te
         report.divergence += loss.divergence;
         look = &audit;
       });
+  report.loss = gradients.loss;
   report.audit = audit.mean();
-  const ClippedNorm clipped = clip_by_norm(optimizer.parameters(), options.clip_norm);
-  report.gradient_norm = clipped.norm;
-  optimizer.step({.rate_factor = options.rate_factor, .gradient_scale = clipped.scale});
+  report.gradient_norm = gradients.clipped.norm;
+  optimizer.step({.rate_factor = options.rate_factor, .gradient_scale = gradients.clipped.scale});
   return report;
 }
 
@@ -185,7 +185,8 @@ RunResult run_rl_gkd(RunFolder& folder, const RlGkd<D, S>& how, const Reward& re
   detail::RlGkdMethod<D, S, Student, Teacher, Policy> method(
       how, reward, student, teacher, optimizer,
       Batches(prompts, {.seed = options.seed, .batch_size = options.batch_size}), limits);
-  return run_loop(folder, method, parameters(student), optimizer, options, to_json(how), config, evaluate);
+  return run_loop(folder, method, parameters(student), optimizer, options, to_json(how),
+                  detail::inputs_of_run(prompts, teacher), config, evaluate);
 }
 
 }  // namespace retort

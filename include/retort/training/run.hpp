@@ -48,7 +48,8 @@ RunResult run_training(RunFolder& folder, const Recipe& recipe, Student& student
   detail::GkdMethod<Recipe, Student, Teacher, Policy> method{
       recipe, student, teacher, optimizer,
       Batches(data, {.seed = options.seed, .batch_size = options.batch_size})};
-  return run_loop(folder, method, parameters(student), optimizer, options, to_json(recipe), config, evaluate);
+  return run_loop(folder, method, parameters(student), optimizer, options, to_json(recipe),
+                  detail::inputs_of_run(data, teacher), config, evaluate);
 }
 
 }  // namespace retort

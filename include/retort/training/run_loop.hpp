@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "retort/io/checkpoint.hpp"
+#include "retort/io/digest.hpp"
 #include "retort/io/progress.hpp"
 #include "retort/io/run_folder.hpp"
 #include "retort/optim/schedules.hpp"
@@ -61,20 +62,35 @@ concept TrainingMethod = requires(M& method, const RunStep& step) {
   { method.step(step) } -> std::same_as<nlohmann::json>;
 };
 
+namespace detail {
+
+/// What a run's configuration says of its data and its teacher, which may be nullptr: their contents, not
+/// their names.
+template <class Teacher>
+[[nodiscard]] nlohmann::json inputs_of_run(const Batch& data, const Teacher* teacher) {
+  nlohmann::json inputs{{"data", digest(data)}};
+  if (teacher != nullptr) inputs["teacher"] = digest_of_weights(*teacher);
+  return inputs;
+}
+
+}  // namespace detail
+
 /// Repeats `method` in `folder`, which then holds config.json, metrics.jsonl and checkpoint.safetensors. When
 /// the folder holds a checkpoint of the same configuration, the run continues from it, bit-identical to one
-/// that was never interrupted. `recipe` describes the method, `config` what else decides the run (model
-/// sizes, data). `evaluate()` returns a JSON object for the metrics (error rates, say).
+/// that was never interrupted. `recipe` describes the method, `inputs` data and teacher, `config` what else
+/// decides the run (model sizes, say). `evaluate()` returns a JSON object for the metrics (error rates, say).
 ///
-/// Throws FileError if the folder cannot be used, NumericError when a loss or gradient is not finite: the
-/// last checkpoint stays as it is.
+/// Throws FileError if the folder cannot be used, NumericError when a loss, a gradient or a
+/// weight is not finite: the last checkpoint stays as it is.
 template <TrainingMethod Method, class Policy, Backend B>
 RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& list,
                    Optimizer<Policy, B>& optimizer, const RunOptions& options, const nlohmann::json& recipe,
-                   const nlohmann::json& config, const std::function<nlohmann::json()>& evaluate) {
+                   const nlohmann::json& inputs, const nlohmann::json& config,
+                   const std::function<nlohmann::json()>& evaluate) {
   const nlohmann::json all{{"run", to_json(options)},
                            {"recipe", recipe},
                            {"optimizer", to_json(optimizer.policy())},
+                           {"inputs", inputs},
                            {"setting", config}};
   RunResult result;
   if (folder.has_checkpoint()) {
@@ -100,6 +116,17 @@ RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& li
     note_evaluation(metrics);
   }
 
+  // An update may leave weights that are not numbers where loss and gradient were: they never reach a
+  // checkpoint.
+  const auto require_finite_weights = [&] {
+    for (const auto* p : list)
+      if (!kernels::all_finite(typename B::Device{}, std::as_const(p->value).data(), p->value.size()))
+        fail<NumericError>(
+            "run",
+            "the update of step {} left weights of {} that are not finite; the last checkpoint is "
+            "kept",
+            result.steps, p->name);
+  };
   const auto save = [&] {
     folder.sync_metrics();
     save_checkpoint(folder.checkpoint_path(), list, optimizer, all, {{"step", result.steps}},
@@ -115,6 +142,7 @@ RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& li
   while (result.steps < options.steps) {
     if (InterruptGuard::stop_requested()) {
       result.stopped = true;
+      require_finite_weights();
       save();
       progress.print(fmt::format("{}: stopped at step {}, checkpoint written", options.label, result.steps));
       return result;
@@ -136,11 +164,14 @@ RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& li
     progress.advance(1, metrics.contains("mean")
                             ? fmt::format("loss {:.4f}", metrics["mean"].template get<double>())
                             : std::string());
-    if (evaluate && (every(options.evaluate_every) || result.steps == options.steps))
-      metrics["evaluation"] = evaluate();
+    const bool last = result.steps == options.steps;
+    const bool evaluates = evaluate && (every(options.evaluate_every) || last);
+    const bool saves = every(options.checkpoint_every) || last;
+    if (evaluates || saves) require_finite_weights();
+    if (evaluates) metrics["evaluation"] = evaluate();
     note_evaluation(metrics);
     folder.append_metrics(metrics);
-    if (every(options.checkpoint_every) || result.steps == options.steps) save();
+    if (saves) save();
   }
   return result;
 }

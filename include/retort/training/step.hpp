@@ -72,8 +72,8 @@ StepReport training_step(const Recipe& recipe, const Student& student, const Tea
   const auto micro = [&](int first, int last) {
     return first == 0 && last == on.size() ? on : on.slice(first, last);
   };
-  report.loss = detail::accumulate_gradients<B>(
-      "training_step", on.size(), options.micro_batch, key,
+  const StepGradients gradients = detail::step_gradients(
+      "training_step", optimizer, on.size(), key, options,
       [&](Context<B>& context, int first, int last) {
         return objective_loss(recipe.divergence, context, student, teacher, micro(first, last), total,
                               recipe.options);
@@ -85,11 +85,11 @@ StepReport training_step(const Recipe& recipe, const Student& student, const Tea
       [&](int first, int last, RandomKey micro_key) {
         detail::find_not_finite(recipe, student, teacher, micro(first, last), total, micro_key);
       });
+  report.loss = gradients.loss;
+  report.gradient_norm = gradients.clipped.norm;
 
-  // 3. Clip and update.
-  const ClippedNorm clipped = clip_by_norm(optimizer.parameters(), options.clip_norm);
-  report.gradient_norm = clipped.norm;
-  optimizer.step({.rate_factor = options.rate_factor, .gradient_scale = clipped.scale});
+  // 3. Update, the gradient clipped.
+  optimizer.step({.rate_factor = options.rate_factor, .gradient_scale = gradients.clipped.scale});
   return report;
 }
 

@@ -158,4 +158,30 @@ TEMPLATE_TEST_CASE("an element of a product does not depend on where it stands",
                   whole[static_cast<std::size_t>((row + i) * n + column + j)]);
     }
 }
+
+TEMPLATE_TEST_CASE("a row of a product does not depend on how many rows there are, whichever way is taken",
+                   "", float, double) {
+  struct Size {
+    Index n, k;
+  };
+  constexpr Index most = 70;
+  for (const auto [n, k] :
+       {Size{384, 384}, Size{768, 1000}, Size{5003, 64}, Size{37, 300}, Size{5, 3}, Size{100, 257}})
+    for (const Op op_b : both) {
+      const auto a = test::normals<TestType>(most * k, 1), b = test::normals<TestType>(n * k, 2);
+      const auto old = test::normals<TestType>(most * n, 3);
+      const auto multiply = [&](Index rows) {
+        std::vector<TestType> c = old;
+        kernels::gemm(CpuDevice{}, Op::none, op_b, rows, n, k, TestType(0.7), a.data(), k, b.data(),
+                      op_b == Op::none ? n : k, TestType(0.3), c.data(), n);
+        return c;
+      };
+      const auto whole = multiply(most);
+      for (const Index rows : {1, 2, 3, 5, 8, 11, 16, 17, 33}) {
+        CAPTURE(n, k, rows);
+        const auto part = multiply(rows);
+        REQUIRE(std::equal(part.begin(), part.begin() + rows * n, whole.begin()));
+      }
+    }
+}
 #endif

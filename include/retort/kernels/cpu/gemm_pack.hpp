@@ -44,6 +44,13 @@ struct GemmSizes {
   static constexpr Index small_depth = 256, small_product = 80 * 80 * 80;
 };
 
+/// Parts of a sum of k terms, of `GemmSizes::depth` at most: each is added up in registers, then to the
+/// result. Part i begins at term k i / parts.
+template <Real T>
+[[nodiscard]] Index gemm_depths(Index k) {
+  return std::max<Index>(1, (k + GemmSizes<T>::depth - 1) / GemmSizes<T>::depth);
+}
+
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
 /// As many registers as one has lanes, for Eigen's ptranspose.

@@ -4,7 +4,7 @@
 #include <array>
 
 #include "retort/core/parallel.hpp"
-#include "retort/kernels/cpu/gemm_dots.hpp"
+#include "retort/kernels/cpu/gemm_few_rows.hpp"
 #include "retort/tensor/pool.hpp"
 #include "retort/tensor/tensor.hpp"
 
@@ -155,7 +155,7 @@ void multiply_blocks(const Product<T>& p) {
   blocks = parts_of(blocks, threads) * threads;
   const Index own = parts_of(parts_of(own_length, blocks), own_panel) * own_panel;
   blocks = parts_of(own_length, own);
-  const Index depths = std::max<Index>(1, parts_of(p.k, S::depth)), k_most = parts_of(p.k, depths);
+  const Index depths = gemm_depths<T>(p.k), k_most = parts_of(p.k, depths);
   const auto depth_begin = [&](Index part) { return p.k * part / depths; };
   const auto room = [&](Index elements) {
     return Buffer<CpuDevice>(static_cast<std::size_t>(elements) * sizeof(T));
@@ -201,8 +201,8 @@ void multiply_blocks(const Product<T>& p) {
   }
 }
 
-/// Any product, the way that suits its size. The first way adds in another order than the others: where
-/// weights are small, the results of a row do not depend on how many rows there are.
+/// Any product, the way that suits its size. All ways add the products of an element in the same order, so
+/// that the result of a row does not depend on how many rows there are.
 template <Real T>
 void multiply(const Product<T>& p) {
   using S = GemmSizes<T>;

@@ -130,6 +130,32 @@ resume)
   done
   ;;
 
+interrupt)
+  long() { distill --student-layers 0 --recipe imit_kd --steps 400 --evaluate-every 150 "$@"; }
+  long --out whole >out.txt 2>err.txt || failed "$(cat err.txt)"
+  for signal in INT TERM; do
+    rm -rf parts
+    "$program" --teacher llama --data data.jsonl --batch 4 --max-tokens 8 --held-out-count 4 --rate 1e-2 --student-layers 0 \
+      --recipe imit_kd --steps 400 --evaluate-every 150 --out parts >out.txt 2>err.txt &
+    pid=$!
+    for _ in $(seq 400); do [ -s parts/metrics.jsonl ] && break; sleep 0.02; done
+    kill -$signal $pid
+    status=0
+    wait $pid || status=$?
+    [ $status = 130 ] || failed "status $status after SIG$signal: $(cat err.txt)"
+    # In the middle: a checkpoint where none was due, and no student yet.
+    step=$(sed -n 's/.*stopped at step \([0-9]*\), checkpoint written.*/\1/p' err.txt)
+    [ -n "$step" ] && [ "$step" -lt 400 ] && [ $((step % 150)) != 0 ] || failed "not in the middle: $(cat err.txt)"
+    [ "$(wc -l <parts/metrics.jsonl)" = "$step" ] && [ -s parts/checkpoint.safetensors ] || failed "no checkpoint of step $step"
+    grep -q 'the same command continues from the checkpoint in parts' err.txt || failed "no word of how to go on: $(cat err.txt)"
+    [ ! -e parts/student ] || failed "a stopped run has exported a student"
+    long --out parts >out.txt 2>err.txt || failed "$(cat err.txt)"
+    for file in checkpoint.safetensors before.json student/model.safetensors samples/step_00000000.txt samples/step_00000400.txt; do
+      cmp whole/$file parts/$file || failed "$file differs after SIG$signal"
+    done
+  done
+  ;;
+
 bad_input)
   expect_error "'nowhere' does not exist" --teacher nowhere --student-layers 0
   expect_error "'nowhere' does not exist" --student nowhere

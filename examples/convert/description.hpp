@@ -12,8 +12,8 @@
 /// A model's configuration from the JSON that `to_json` makes of it.
 namespace convert {
 
-/// Fills a configuration from an object that has all its fields, and no others but `family`. Throws FileError
-/// that names file and field.
+/// Fills a configuration from an object that has all its fields, and no others but `family`, `lora` and the
+/// name of a policy. Throws FileError that names file and field.
 class Description {
  public:
   Description(std::filesystem::path file, const nlohmann::json& json, std::string prefix = "model.")
@@ -26,7 +26,7 @@ class Description {
   template <class Config>
   [[nodiscard]] Config read() const {
     Config config;
-    std::set<std::string> known{"family"};
+    std::set<std::string> known{"family", "lora", "name"};
     std::as_const(config).each_field([&](const char* name, const auto& value) {
       known.insert(name);
       assign(config, name, value);

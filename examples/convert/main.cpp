@@ -53,8 +53,9 @@ int run(const Settings& s) {
   const std::string dtype = s.dtype.empty() ? model.dtype() : s.dtype;
   model.write(s.to, kind, dtype);
   const auto files = copy_tokenizer_files(s.from, s.to);
-  fmt::print("{}, {} weights: {} ({}, {}) -> {} ({}, {}); ", model.family(), model.weights(), s.from,
-             name_of(model.kind()), model.dtype(), s.to, name_of(kind), dtype);
+  fmt::print("{}, {} weights: {} ({}, {}{}) -> {} ({}, {}); ", model.family(), model.weights(), s.from,
+             name_of(model.kind()), model.dtype(), model.merged() ? ", adapters merged" : "", s.to,
+             name_of(kind), dtype);
   if (files.empty())
     fmt::print("no tokenizer files there\n");
   else

@@ -33,6 +33,8 @@ class ModelFolder {
   [[nodiscard]] Kind kind() const { return kind_; }
   [[nodiscard]] std::string family() const;
   [[nodiscard]] retort::Index weights() const;
+  /// Whether there were LoRA adapters: they have been merged.
+  [[nodiscard]] bool merged() const { return merged_; }
   /// F32, BF16 or F16 if all tensors have it, else F32.
   [[nodiscard]] const std::string& dtype() const { return dtype_; }
 
@@ -49,6 +51,7 @@ class ModelFolder {
 
   std::unique_ptr<Model> model_;
   Kind kind_ = Kind::retort;
+  bool merged_ = false;
   std::string dtype_;
   nlohmann::json hugging_face_ = nlohmann::json::object();  // config.json, as far as it is known
 };

@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 #include "convert/description.hpp"
 #include "convert/model.hpp"
 #include "retort/io/checkpoint.hpp"
 #include "retort/io/hugging_face/folder.hpp"
+#include "retort/models/lora.hpp"
 
 namespace convert {
 
@@ -43,6 +45,40 @@ AnyModel<B> make(const fs::path& file, const nlohmann::json& json, const std::st
                     names);
   }
   return std::move(*model);
+}
+
+/// Puts adapters where a file has some, their weights yet to be read; their scale is that of the
+/// description's `lora`. Returns whether there are any.
+bool add_adapters(AnyModel<B>& model, const SafetensorsFile& tensors, const std::string& prefix,
+                  const fs::path& file, const nlohmann::json& description) {
+  constexpr std::string_view end = ".lora_b", rows = ".rows_";
+  std::vector<retort::LoraSite> sites;
+  std::vector<retort::Index> ranks;
+  for (const std::string& name : tensors.names()) {
+    const auto shape = tensors.shape(name);  // (rows, rank)
+    if (!name.starts_with(prefix) || !name.ends_with(end) || shape.rank() != 2) continue;
+    const std::string layer = name.substr(prefix.size(), name.size() - prefix.size() - end.size());
+    sites.push_back({layer});
+    if (const auto at = layer.rfind(rows); at != std::string::npos)
+      sites.back() = {layer.substr(0, at), std::atoi(layer.c_str() + at + rows.size()), shape[0]};
+    ranks.push_back(shape[1]);
+  }
+  if (sites.empty()) return false;
+  if (!description.contains("lora"))
+    fail<FileError>(
+        "convert", "'{}' has LoRA adapters, but '{}' does not say how they are scaled: model.lora is missing",
+        tensors.path().string(), file.string());
+  const auto config = Description(file, description["lora"], "model.lora.").read<retort::LoraConfig>();
+  for (const retort::Index rank : ranks)
+    if (rank != config.rank)
+      fail<FileError>("convert", "'{}' has LoRA adapters of rank {}, in '{}' model.lora.rank is {}",
+                      tensors.path().string(), rank, file.string(), config.rank);
+  try {
+    retort::add_lora(model, sites, config, retort::RandomKey{});
+  } catch (const retort::ValueError& error) {
+    fail<FileError>("convert", "'{}': {}", tensors.path().string(), error.what());
+  }
+  return true;
 }
 
 /// Where a configuration describes the model: this program's, or a run's.
@@ -99,11 +135,14 @@ ModelFolder ModelFolder::read(const fs::path& path, const ReadOptions& options) 
     const SafetensorsFile tensors(weights);
     out.model_ = std::make_unique<Model>(
         Model{make(file, *description, family, std::type_identity<AnyModel<B>::Choice>{})});
+    const bool checkpoint = tensors.metadata().contains("optimizer");
+    out.merged_ = add_adapters(out.model_->any, tensors, checkpoint ? "model/" : "", file, *description);
     const auto parameters = retort::parameters(out.model_->any);
-    if (tensors.metadata().contains("optimizer"))
+    if (checkpoint)
       retort::load_checkpoint_weights<B>(weights, parameters);
     else
       retort::load_parameters<B>(weights, parameters);
+    if (out.merged_) retort::merge_lora(out.model_->any);
     for (const auto& name : tensors.names())
       if (!name.starts_with("optimizer/")) dtypes.push_back(tensors.dtype(name));
     out.hugging_face_ = config.value("hugging_face", nlohmann::json::object());

@@ -12,8 +12,7 @@ namespace {
 
 void write_retort(retort::AnyModel<B>& model, const std::filesystem::path& path, const std::string& dtype,
                   const nlohmann::json& hugging_face) {
-  nlohmann::json description = model.visit([](const auto& m) { return retort::to_json(m.config()); });
-  description["family"] = model.family();
+  const nlohmann::json description = model.visit([](const auto& m) { return retort::model_json(m); });
   nlohmann::json config{{"library", fmt::format("retort {}", retort::version)}, {"model", description}};
   if (!hugging_face.empty()) config["hugging_face"] = hugging_face;
 

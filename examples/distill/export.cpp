@@ -6,6 +6,20 @@ namespace distill {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+/// What the adapters belong to; layers of the teacher are in no folder.
+std::string base_of_adapters(const Settings& s) {
+  if (!s.student.empty()) return s.student;
+  std::string layers;
+  for (const auto& [list, name] :
+       {std::pair{&s.student_encoder_layers, "encoder layers"}, {&s.student_layers, "layers"}})
+    if (!list->empty()) layers += fmt::format(", {} {}", name, fmt::join(*list, ","));
+  return s.teacher + layers;
+}
+
+}  // namespace
+
 std::string export_student(const Settings& s, Model& student) {
   const std::string& source = s.student.empty() ? s.teacher : s.student;
   const fs::path folder = fs::path(s.out) / "student";
@@ -13,7 +27,7 @@ std::string export_student(const Settings& s, Model& student) {
   auto merged = student.any();
   if (retort::has_lora(student.any())) {
     const fs::path adapter = fs::path(s.out) / "adapter";
-    retort::save_peft(student.any(), adapter, {.base_model = source});
+    retort::save_peft(student.any(), adapter, {.base_model = base_of_adapters(s)});
     line += fmt::format(" (adapters merged; by themselves: {})", adapter.string());
     retort::merge_lora(merged);
   }

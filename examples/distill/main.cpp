@@ -95,9 +95,7 @@ int run(const Settings& s) {
                         {"template", s.format},
                         {"max_prompt", options.max_prompt},
                         {"tokens", fmt::format("{:016x}", tokenizer.digest())},
-                        {"lora_rank", s.lora_rank},
-                        {"lora_alpha", s.lora_alpha},
-                        {"lora_dropout", s.lora_dropout},
+                        {"model", description(s, student)},
                         {"lora_targets", s.lora_targets},
                         {"freeze", s.freeze}}};
   task.setting["examples"] = task.train.size();

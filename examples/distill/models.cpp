@@ -2,12 +2,21 @@
 
 #include "retort/io/hugging_face/folder.hpp"
 #include "retort/io/peft.hpp"
+#include "retort/io/policy_json.hpp"
 #include "retort/models/layer_subset.hpp"
 
 namespace distill {
 
 using retort::fail, retort::FileError, retort::ValueError, retort::Index;
 namespace fs = std::filesystem;
+
+namespace {
+
+retort::LoraConfig lora_of(const Settings& s) {
+  return {.rank = s.lora_rank, .alpha = s.lora_alpha, .dropout = s.lora_dropout};
+}
+
+}  // namespace
 
 Model load_model(const fs::path& folder) {
   if (!fs::is_directory(folder))
@@ -26,12 +35,17 @@ Model make_student(const Settings& s, Model& teacher) {
 
 void choose_trained(const Settings& s, Model& student) {
   if (s.lora_rank > 0)
-    retort::add_lora(student.any(), retort::peft_sites(student.any(), s.lora_targets),
-                     {.rank = s.lora_rank, .alpha = s.lora_alpha, .dropout = s.lora_dropout},
+    retort::add_lora(student.any(), retort::peft_sites(student.any(), s.lora_targets), lora_of(s),
                      retort::RandomKey{s.seed, 0x6c6f7261});
   const auto list = retort::parameters(student);
   for (const auto& pattern : s.freeze) retort::freeze(list, pattern);
   if (trained_count(student) == 0) fail<ValueError>("freeze", "nothing is left to train");
+}
+
+nlohmann::json description(const Settings& s, const Model& student) {
+  nlohmann::json json = student.any().visit([](const auto& m) { return retort::model_json(m); });
+  if (s.lora_rank > 0) json["lora"] = retort::to_json(lora_of(s));
+  return json;
 }
 
 Index weight_count(Model& model) {

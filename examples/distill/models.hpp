@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
@@ -18,6 +19,9 @@ namespace distill {
 
 /// Adds the adapters that the settings ask for and freezes weights.
 void choose_trained(const Settings& settings, Model& student);
+
+/// What the student is, for the configuration of the run: its sizes, and those of its adapters as "lora".
+[[nodiscard]] nlohmann::json description(const Settings& settings, const Model& student);
 
 /// Number of weights, and of those that are trained.
 [[nodiscard]] retort::Index weight_count(Model& model);

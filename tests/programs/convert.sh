@@ -71,9 +71,12 @@ round_trip)
   ;;
 
 run)
-  # A training run's folder, which does not name the family.
+  # A training run's folder, and one that does not name the family.
   "$model_files" run run
   "$model_files" make t5_v1_1 right
+  convert --from run --to named
+  same right named "a run"
+  sed -i '/"family"/d' run/config.json
   convert --from run --to exported --family t5_v1_1
   same right exported "a run"
   cp run/checkpoint.safetensors run/best.safetensors

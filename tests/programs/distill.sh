@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Usage: distill.sh CASE PROGRAM MODEL_FILES TESTS FOLDER: runs examples/distill's program on tiny models.
-# MODEL_FILES is the helper of model_files.cpp, TESTS the folder tests/ with the tokenizers of tests/parity.
+# MODEL_FILES is the helper of model_files.cpp, TESTS the folder tests/ with the tokenizers of tests/parity; the variable
+# CONVERT is examples/convert's program.
 set -euo pipefail
 case=$1 program=$2 model_files=$3 tests=$4 folder=$5
 rm -rf "$folder"
@@ -87,6 +88,26 @@ lora)
   grep -q '"r": 2' run/adapter/adapter_config.json || failed "no adapter"
   [ -s run/adapter/adapter_model.safetensors ] || failed "no adapter's tensors"
   "$model_files" compare run/student/model.safetensors llama/model.safetensors >/dev/null && failed "nothing was trained"
+  # The checkpoint, converted, is the student that was exported: adapters of parts of a layer and of whole ones, merged.
+  "$CONVERT" --from run --to converted >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q 'F32, adapters merged' out.txt || failed "no word of the adapters: $(cat out.txt)"
+  "$model_files" compare run/student/model.safetensors converted/model.safetensors || failed "the converted checkpoint is another student"
+  distill --teacher gpt2 --student gpt2 --recipe sft --lora-rank 3 --lora-alpha 5 --out whole >out.txt 2>err.txt || failed "$(cat err.txt)"
+  "$CONVERT" --from whole --to whole/converted >out.txt 2>err.txt || failed "$(cat err.txt)"
+  "$model_files" compare whole/student/model.safetensors whole/converted/model.safetensors || failed "the converted checkpoint is another student"
+  refuses() {  # TEXT
+    local status=0
+    "$CONVERT" --from run --to none >out.txt 2>err.txt || status=$?
+    [ $status = 2 ] && grep -qF -- "$1" err.txt && [ "$(wc -l <err.txt)" = 1 ] || failed "status $status, no '$1': $(cat err.txt)"
+  }
+  cp run/config.json kept.json
+  sed -i 's/"rank": 2/"rank": 4/' run/config.json
+  refuses "has LoRA adapters of rank 2, in 'run/config.json' model.lora.rank is 4"
+  sed '/"lora": {/,/}/d' kept.json >run/config.json
+  refuses "does not say how they are scaled: model.lora is missing"
+  # Layers of the teacher are in no folder that adapters could name as theirs.
+  grep -q '"base_model_name_or_path": "llama, layers 0,1"' run/adapter/adapter_config.json || failed "$(cat run/adapter/adapter_config.json)"
+  grep -q '"base_model_name_or_path": "gpt2"' whole/adapter/adapter_config.json || failed "$(cat whole/adapter/adapter_config.json)"
   # Only adapted layers differ in the merged student.
   distill --student-layers 0,1 --freeze 'block.0.*,token.*' --out frozen >out.txt 2>err.txt || failed "$(cat err.txt)"
   grep -qE '([0-9]+) weights, ([0-9]+) of them trained' out.txt || failed "$(cat out.txt)"
@@ -106,6 +127,32 @@ resume)
       cmp whole/$file parts/$file || failed "$file differs after kills ($extra)"
     done
     expect_error "another configuration: " --student-layers 1 --recipe imit_kd --steps 20 $extra --out parts
+  done
+  ;;
+
+interrupt)
+  long() { distill --student-layers 0 --recipe imit_kd --steps 400 --evaluate-every 150 "$@"; }
+  long --out whole >out.txt 2>err.txt || failed "$(cat err.txt)"
+  for signal in INT TERM; do
+    rm -rf parts
+    "$program" --teacher llama --data data.jsonl --batch 4 --max-tokens 8 --held-out-count 4 --rate 1e-2 --student-layers 0 \
+      --recipe imit_kd --steps 400 --evaluate-every 150 --out parts >out.txt 2>err.txt &
+    pid=$!
+    for _ in $(seq 400); do [ -s parts/metrics.jsonl ] && break; sleep 0.02; done
+    kill -$signal $pid
+    status=0
+    wait $pid || status=$?
+    [ $status = 130 ] || failed "status $status after SIG$signal: $(cat err.txt)"
+    # In the middle: a checkpoint where none was due, and no student yet.
+    step=$(sed -n 's/.*stopped at step \([0-9]*\), checkpoint written.*/\1/p' err.txt)
+    [ -n "$step" ] && [ "$step" -lt 400 ] && [ $((step % 150)) != 0 ] || failed "not in the middle: $(cat err.txt)"
+    [ "$(wc -l <parts/metrics.jsonl)" = "$step" ] && [ -s parts/checkpoint.safetensors ] || failed "no checkpoint of step $step"
+    grep -q 'the same command continues from the checkpoint in parts' err.txt || failed "no word of how to go on: $(cat err.txt)"
+    [ ! -e parts/student ] || failed "a stopped run has exported a student"
+    long --out parts >out.txt 2>err.txt || failed "$(cat err.txt)"
+    for file in checkpoint.safetensors before.json student/model.safetensors samples/step_00000000.txt samples/step_00000400.txt; do
+      cmp whole/$file parts/$file || failed "$file differs after SIG$signal"
+    done
   done
   ;;
 

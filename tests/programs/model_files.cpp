@@ -59,7 +59,7 @@ int make(const std::string& family, const std::string& folder) {
 int make_run(const std::string& path) {
   EncoderDecoder<B, T5v11> model(tiny_t5, key);
   const auto optimizer = AdamW{}.on(parameters(model));
-  const nlohmann::json config{{"setting", {{"model", to_json(model.config())}}}};
+  const nlohmann::json config{{"setting", {{"model", model_json(model)}}}};
   const RunFolder folder(path);
   folder.write_config(config, 1);
   save_checkpoint(folder.checkpoint_path(), parameters(model), optimizer, config, {{"step", 0}});

@@ -1,8 +1,9 @@
 # What the tokenizers in retort/text need besides nlohmann_json: PCRE2 and utf8proc, and SentencePiece for .model files.
 # Used by retort's own build and by its installed package, so that both find alike.
 
-# Sets in the caller's scope: RETORT_TEXT_FOUND; RETORT_TEXT_LIBRARIES, RETORT_TEXT_INCLUDE_DIRS and
-# RETORT_TEXT_DEFINITIONS; and RETORT_TEXT_SUMMARY, one line about what was found or what is missing.
+# Sets in the caller's scope: RETORT_TEXT_FOUND, and RETORT_TEXT_MISSING, a list of what it is not for;
+# RETORT_TEXT_LIBRARIES, RETORT_TEXT_INCLUDE_DIRS and RETORT_TEXT_DEFINITIONS; and RETORT_TEXT_SUMMARY, one line about
+# what was found or what is missing.
 function(retort_find_text)
   find_library(RETORT_PCRE2_LIBRARY NAMES pcre2-8 DOC "PCRE2's library for 8-bit characters")
   find_path(RETORT_PCRE2_INCLUDE_DIR NAMES pcre2.h DOC "The folder of pcre2.h")
@@ -28,6 +29,7 @@ function(retort_find_text)
   if(NOT RETORT_UTF8PROC_LIBRARY OR NOT RETORT_UTF8PROC_INCLUDE_DIR)
     list(APPEND missing "utf8proc (Debian: libutf8proc-dev)")
   endif()
+  set(RETORT_TEXT_MISSING "${missing}" PARENT_SCOPE)
   if(missing)
     list(JOIN missing ", " missing)
     set(RETORT_TEXT_FOUND FALSE PARENT_SCOPE)

@@ -75,14 +75,9 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
   std::vector<std::vector<Hypothesis>> done(count);
   if (count == 0) return done;
 
-  // Every prompt starts with one beam; the cache has room for all beams of all prompts.
-  std::vector<int> repeated;
-  for (int i = 0; i < prompts.size(); ++i)
-    for (std::size_t b = 0; b < width; ++b) repeated.push_back(i);
-  auto state = model.start(prompts.select(repeated), options.max_tokens);
-  std::vector<std::int32_t> first_of_each;
-  for (std::size_t i = 0; i < count; ++i) first_of_each.push_back(static_cast<std::int32_t>(i * width));
-  state.select(first_of_each);
+  // Every prompt is read once and starts with one beam; the cache gets room for all beams of all prompts.
+  auto state = model.start(prompts, options.max_tokens);
+  state.cache.reserve(prompts.size() * options.beams);
   std::vector<std::vector<Beam>> beams(count, {Beam{}});
   std::vector<std::size_t> live(count);
   for (std::size_t i = 0; i < count; ++i) live[i] = i;

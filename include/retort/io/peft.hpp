@@ -121,24 +121,26 @@ void save_peft(Model& model, const std::filesystem::path& folder, const PeftSave
         modules, [&](const auto& m) { return !is_lora_target(m.name, end) || adapted.contains(m.name); });
     targets.insert(all ? end : name);
   }
-  using Format = hugging_face::Format<typename Model::Family>;
-  const auto layout = Format::layout();
-  const nlohmann::json json{{"peft_type", "LORA"}, {"task_type", requires {model.config().encoder_layers;
-}
-? "SEQ_2_SEQ_LM" : "CAUSAL_LM"
-}  // namespace retort
-, {"base_model_name_or_path", options.base_model}, {"r", config.rank}, {"lora_alpha", config.alpha},
-    {"lora_dropout", config.dropout}, {"target_modules", targets},
-    {"fan_in_fan_out", std::ranges::any_of(layout.rules, &hugging_face::Rule::transposed)}, {"bias", "none"},
-    {"init_lora_weights", true}, {
-  "inference_mode", true
-}
-}
-;
-std::error_code ignored;
-std::filesystem::create_directories(folder, ignored);
-writer.write(folder / "adapter_model.safetensors");
-write_file(folder / "adapter_config.json", json.dump(2) + "\n");
+  constexpr bool two_stacks = requires {
+    model.config().encoder_layers;
+  };
+  const auto layout = hugging_face::Format<typename Model::Family>::layout();
+  const bool transposed = std::ranges::any_of(layout.rules, &hugging_face::Rule::transposed);
+  const nlohmann::json json{{"peft_type", "LORA"},
+                            {"task_type", two_stacks ? "SEQ_2_SEQ_LM" : "CAUSAL_LM"},
+                            {"base_model_name_or_path", options.base_model},
+                            {"r", config.rank},
+                            {"lora_alpha", config.alpha},
+                            {"lora_dropout", config.dropout},
+                            {"target_modules", targets},
+                            {"fan_in_fan_out", transposed},
+                            {"bias", "none"},
+                            {"init_lora_weights", true},
+                            {"inference_mode", true}};
+  std::error_code ignored;
+  std::filesystem::create_directories(folder, ignored);
+  writer.write(folder / "adapter_model.safetensors");
+  write_file(folder / "adapter_config.json", json.dump(2) + "\n");
 }
 template <Backend B>
 void save_peft(AnyModel<B>& model, const std::filesystem::path& folder, const PeftSaveOptions& options = {}) {

@@ -65,6 +65,15 @@ template <class... P>
   return detail::choice_json(choice);
 }
 
+/// A model as the configuration of a run describes it: {"family": "llama", "width": 576, ...}, its sizes and
+/// what they are the sizes of.
+template <class Model>
+[[nodiscard]] nlohmann::json model_json(const Model& model) {
+  nlohmann::json json = to_json(model.config());
+  json["family"] = Model::Family::name;
+  return json;
+}
+
 /// The first value, in alphabetic order of the paths, in which two configurations differ, as a sentence:
 /// `optimizer.learning_rate is 0.001 there and 0.0003 here`. Nothing if they are equal.
 [[nodiscard]] inline std::optional<std::string> first_difference(const nlohmann::json& there,

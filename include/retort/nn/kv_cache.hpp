@@ -64,6 +64,22 @@ struct KvCache {
     for (std::size_t i = 0; i < length.size(); ++i) length[i] += rows[i];
   }
 
+  /// Makes room for `sequences` sequences in all, of which `select` can make copies; what is cached stays.
+  void reserve(Index sequences) {
+    if (sequences <= slots) return;
+    for (auto& layer : layers) {
+      const Index width = layer.shape()[1];
+      TensorOf<B> larger({sequences * capacity, width});
+      for (std::size_t i = 0; i < slot.size(); ++i) {
+        const Index first = slot[i] * capacity * width;
+        memory::copy(typename B::Device{}, std::as_const(layer).data() + first, larger.data() + first,
+                     length[i] * width);
+      }
+      layer = std::move(larger);
+    }
+    slots = sequences;
+  }
+
   /// Keeps the live sequences `rows`, in that order. A sequence named more than once (beam search) is copied;
   /// ValueError, and nothing changed, if there is no slot left for a copy.
   void select(const std::vector<std::int32_t>& rows) {

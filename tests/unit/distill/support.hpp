@@ -84,31 +84,35 @@ Outcome by_definition(const D& divergence, const std::vector<double>& student,
   return out;
 }
 
-/// The library's: head_divergence with heads that are identities, so that hidden states are logits.
+/// The library's: head_divergence with heads that are identities, so that hidden states are logits. As many
+/// rows as weights, one after the other; the weighted sum of their divergences.
 template <class T, class D>
 Outcome by_library(const D& divergence, const std::vector<double>& student,
-                   const std::vector<double>& teacher, double temperature = 1) {
+                   const std::vector<double>& teacher, double temperature = 1,
+                   const std::vector<double>& weights = {1}) {
   using B = Cpu<T>;
-  const auto identity = [](std::size_t n) {
-    Parameter<B> w("head", {static_cast<Index>(n), static_cast<Index>(n)});
+  const Index rows = std::ssize(weights);
+  const auto identity = [](Index n) {
+    Parameter<B> w("head", {n, n});
     w.value = TensorOf<B>::zeros(w.shape());
-    for (std::size_t i = 0; i < n; ++i) w.value.data()[i * n + i] = 1;
+    for (Index i = 0; i < n; ++i) w.value.data()[i * n + i] = 1;
     w.trainable = false;
     return w;
   };
-  const auto row = [](const std::vector<double>& z) {
-    return TensorOf<B>::from({1, static_cast<Index>(z.size())}, std::vector<T>(z.begin(), z.end()));
+  const auto tensor = [](const Shape& shape, const std::vector<double>& x) {
+    return TensorOf<B>::from(shape, std::vector<T>(x.begin(), x.end()));
   };
-  const Parameter<B> ws = identity(student.size()), wt = identity(teacher.size());
+  const Index vs = std::ssize(student) / rows, vt = std::ssize(teacher) / rows;
+  const Parameter<B> ws = identity(vs), wt = identity(vt);
   Tape<B> tape;
   const Context<B> context{.tape = &tape};
-  const Variable<B> logits = tape.leaf(row(student));
+  const Variable<B> logits = tape.leaf(tensor({rows, vs}, student));
   const auto loss =
       head_divergence(context, divergence, Head<B>{.weight = &ws}, logits, Head<B>{.weight = &wt},
-                      row(teacher), TensorOf<B>::full({1}, T(1)), {.temperature = temperature});
+                      tensor({rows, vt}, teacher), tensor({rows}, weights), {.temperature = temperature});
   tape.backward(loss.value);
   const auto gradient = tape.gradient(logits).to_host();
-  return {loss.per_row[0], {gradient.begin(), gradient.end()}};
+  return {static_cast<double>(loss.value.value().item()), {gradient.begin(), gradient.end()}};
 }
 
 /// Calls f with every shipped divergence, those with a parameter with several.

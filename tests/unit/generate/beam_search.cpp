@@ -134,6 +134,31 @@ class Markov {
   }
 };
 
+/// A model that counts the prompts' tokens that it reads.
+template <class Model>
+struct Counting {
+  using Backend = D;
+  Model& model;
+  mutable Index read = 0;
+
+  [[nodiscard]] Index vocabulary() const { return model.vocabulary(); }
+  [[nodiscard]] Head<D> head() const { return model.head(); }
+  [[nodiscard]] Variable<D> hidden(Context<D>& context, const Sequences& p, const Sequences& r) const {
+    return model.hidden(context, p, r);
+  }
+  [[nodiscard]] DecodeState<D> start(const Sequences& p, Index room) const {
+    read += p.total();
+    return model.start(p, room);
+  }
+  void advance(DecodeState<D>& state, std::span<const std::int32_t> tokens) const {
+    model.advance(state, tokens);
+  }
+  template <class F>
+  void each_parameter(F&& f) {
+    model.each_parameter(f);
+  }
+};
+
 const std::vector<Ids> prompts{{3, 4, 5}, {9}, {2, 2}, {7, 1, 8, 6}};
 
 auto small_decoder() {
@@ -167,6 +192,19 @@ TEST_CASE("stopping early loses nothing, cached and batched prompts change nothi
           check_same(given[i], naive_beam_search(model, prompts[i], options, GnmtPenalty{alpha}));
         }
       }
+  };
+  check(tiny_decoder<D>(12));
+  check(tiny_t5<D>(13));
+}
+
+TEST_CASE("a prompt is read once, whatever the number of its beams") {
+  const auto check = [](auto model) {
+    const Counting<decltype(model)> counting{model};
+    const BeamOptions options{.beams = 5, .max_tokens = 4, .end_token = 1};
+    const auto given = beam_search(counting, sequences(prompts), options);
+    CHECK(counting.read == 3 + 1 + 2 + 4);
+    for (std::size_t i = 0; i < prompts.size(); ++i)
+      check_same(given[i], beam_search(model, sequences({prompts[i]}), options)[0]);
   };
   check(tiny_decoder<D>(12));
   check(tiny_t5<D>(13));

@@ -99,6 +99,22 @@ TEST_CASE("more sequences than slots are refused, and nothing is changed") {
   check_content(cache, {1, 2});
 }
 
+TEST_CASE("room is made for copies later, and what is cached stays") {
+  nn::KvCache<D> cache(2, 3, 6, 1);
+  append(cache, {1, 2, 3}, {2, 1, 3});
+  cache.select({2, 0});
+  cache.reserve(5);
+  CHECK(cache.slots == 5);
+  check_content(cache, {3, 1});
+  cache.select({1, 0, 0, 1, 0});
+  check_content(cache, {1, 3, 3, 1, 3});
+  CHECK(std::set<std::int32_t>(cache.slot.begin(), cache.slot.end()).size() == 5);
+  append(cache, {1, 3, 3, 1, 3}, {1, 2, 0, 3, 1});
+  check_content(cache, {1, 3, 3, 1, 3});
+  cache.reserve(2);
+  CHECK(cache.slots == 5);
+}
+
 TEST_CASE("a cache without layers, or of no sequences, can be selected from") {
   nn::KvCache<D> none(0, 3, 4, 1);
   none.select({2});

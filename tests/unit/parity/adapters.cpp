@@ -77,6 +77,24 @@ TEST_CASE("written adapters are the tensors and the configuration that PEFT wrot
   }
 }
 
+TEST_CASE("a model with adapters is written when they are merged, and refused before") {
+  for (const std::string variant : {"gpt2", "llama"}) {
+    CAPTURE(variant);
+    const Folder folder("adapter");
+    auto model = load_model(model_fixture(variant));
+    (void)load_peft(model, adapter_fixture(variant));
+    CHECK(message_of<ValueError>([&] { save_hugging_face(model, folder.path); }) ==
+          "[save_hugging_face] the model has LoRA adapters: merge them before (merge_lora), or write them by "
+          "themselves (save_peft)");
+    CHECK(folder.files() == 0);
+    merge_lora(model);
+    save_hugging_face(model, folder.path);
+    const auto right =
+        SafetensorsFile(adapter_fixture(variant) / "expected.safetensors").read<float>("logits32");
+    CHECK(difference(logits_of(load_model(folder.path), ExpectedOfModel(variant)), right) < 1e-5);
+  }
+}
+
 TEST_CASE("layers are chosen by PEFT's names; a part of a fused projection is a layer") {
   auto model = load_model(model_fixture("llama"));  // width 16, 4 heads on 2 key/value heads
   const auto sites = peft_sites(model, {"layers.1.self_attn.v_proj", "q_proj"});

@@ -8,6 +8,7 @@
 
 #include "retort/io/hugging_face/folder.hpp"
 #include "retort/io/safetensors_writer.hpp"
+#include "retort/models/lora.hpp"
 
 namespace retort {
 
@@ -108,10 +109,15 @@ void write_folder(const std::filesystem::path& folder, Json config, const FileLa
 
 /// Writes a model as a folder that transformers reads: config.json, and model.safetensors or shards with an
 /// index. The folder is made if it is not there; each file is replaced whole or not at all. Throws ValueError
-/// for a model that the family's format cannot express, FileError if a file cannot be written.
+/// for a model that the family's format cannot express, such as one with adapters, FileError if a file cannot
+/// be written.
 template <class Model>
 void save_hugging_face(Model& model, const std::filesystem::path& folder,
                        const HuggingFaceSaveOptions& options = {}) {
+  if (has_lora(model))
+    fail<ValueError>("save_hugging_face",
+                     "the model has LoRA adapters: merge them before (merge_lora), or write them by "
+                     "themselves (save_peft)");
   using Format = hugging_face::Format<typename Model::Family>;
   nlohmann::json config = Format::write(model.config());
   config["model_type"] = Format::model_type;

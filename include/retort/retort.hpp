@@ -15,6 +15,7 @@
 #include "retort/generate/any_sampler.hpp"
 #include "retort/generate/beam_search.hpp"
 #include "retort/generate/first_tokens.hpp"
+#include "retort/generate/speculative.hpp"
 #include "retort/models/decoder.hpp"
 #include "retort/models/encoder_decoder.hpp"
 #include "retort/models/lora.hpp"

@@ -40,6 +40,14 @@ struct Sequences {
   /// Number of tokens in sequence `i`.
   [[nodiscard]] int length(int i) const { return offsets[checked(i) + 1] - offsets[checked(i)]; }
 
+  /// Number of tokens in each sequence.
+  [[nodiscard]] std::vector<std::int32_t> lengths() const {
+    std::vector<std::int32_t> out;
+    out.reserve(offsets.size() - 1);
+    for (std::size_t i = 1; i < offsets.size(); ++i) out.push_back(offsets[i] - offsets[i - 1]);
+    return out;
+  }
+
   /// Length of the longest sequence, 0 if there is none.
   [[nodiscard]] int longest() const {
     int most = 0;

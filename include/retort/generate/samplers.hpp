@@ -178,6 +178,53 @@ struct DrawnToken {
   double log_draw = 0;         ///< under the distribution it was drawn from (0 for Greedy)
 };
 
+namespace detail {
+
+/// What is drawn of a row: an index and its share of the row's sum.
+struct WeightedDraw {
+  Index index = -1;  ///< -1: no weight is above 0
+  double share = 0;
+};
+
+/// The first index at which the cumulative weight exceeds u times the sum, for `u` in (0, 1).
+template <class T>
+[[nodiscard]] WeightedDraw draw_weighted(const T* weights, Index n, double u) {
+  double total = 0;
+  for (Index i = 0; i < n; ++i) total += static_cast<double>(weights[i]);
+  double reached = 0;
+  WeightedDraw drawn;
+  for (Index i = 0; i < n; ++i) {
+    if (!(weights[i] > T(0))) continue;
+    drawn.index = i;  // rounding at the end leaves the last possible token
+    reached += static_cast<double>(weights[i]);
+    if (reached > u * total) break;
+  }
+  if (drawn.index >= 0) drawn.share = static_cast<double>(weights[drawn.index]) / total;
+  return drawn;
+}
+
+/// Turns a row of logits into the probabilities that a sampler draws with: filters, then softmax. `Greedy`
+/// makes the highest logit's 1 and all others 0. No probability is above 0 if the logits are NaN, infinite or
+/// all -inf.
+template <Sampler S, class T>
+void to_probabilities(const S& sampler, T* logits, Index n, std::vector<Index>& scratch) {
+  if (takes_highest(sampler)) {
+    const bool finite = std::isfinite(kernels::cpu::row_max(logits, n));
+    const Index highest = std::max_element(logits, logits + n) - logits;
+    std::fill_n(logits, n, T(0));
+    if (finite) logits[highest] = T(1);
+    return;
+  }
+  sampler.filter(logits, n, scratch);
+  const T shift = kernels::cpu::log_sum_exp(logits, n);
+  kernels::cpu::for_packs<T>(n, [&](Index i, Index c) {
+    using P = kernels::cpu::Pack<T>;
+    kernels::cpu::store(exp(kernels::cpu::load(logits + i, c) - P(shift)), logits + i, c);
+  });
+}
+
+}  // namespace detail
+
 /// Chooses a token from `logits` (n), which are changed, with the uniform number `u` in (0, 1): the first
 /// token at which the cumulative probability, in the order of ids, exceeds u. Throws NumericError if no token
 /// can be chosen.
@@ -192,27 +239,13 @@ template <Sampler S, class T>
     drawn.log_probability = static_cast<double>(log_q(logits[drawn.token]));
     return drawn;
   }
-  std::vector<T> raw(logits, logits + n);
-  sampler.filter(logits, n, scratch);
-  const T shift = kernels::cpu::log_sum_exp(logits, n);
-  kernels::cpu::for_packs<T>(n, [&](Index i, Index c) {
-    using P = kernels::cpu::Pack<T>;
-    kernels::cpu::store(exp(kernels::cpu::load(logits + i, c) - P(shift)), logits + i, c);
-  });
-  double total = 0;
-  for (Index i = 0; i < n; ++i) total += static_cast<double>(logits[i]);
-  double reached = 0;
-  Index token = -1;
-  for (Index i = 0; i < n; ++i) {
-    if (!(logits[i] > T(0))) continue;
-    token = i;  // rounding at the end leaves the last possible token
-    reached += static_cast<double>(logits[i]);
-    if (reached > u * total) break;
-  }
+  const std::vector<T> raw(logits, logits + n);
+  detail::to_probabilities(sampler, logits, n, scratch);
+  const auto [token, share] = detail::draw_weighted(logits, n, u);
   if (token < 0) fail<NumericError>("draw_token", "the sampler left no token to draw");
   drawn.token = static_cast<std::int32_t>(token);
   drawn.log_probability = static_cast<double>(log_q(raw[static_cast<std::size_t>(token)]));
-  drawn.log_draw = std::log(static_cast<double>(logits[token]) / total);
+  drawn.log_draw = std::log(share);
   return drawn;
 }
 

@@ -57,6 +57,10 @@ class AnyModel {
   void advance(DecodeState<B>& state, std::span<const std::int32_t> tokens) const {
     visit([&](const auto& m) { m.advance(state, tokens); });
   }
+  /// See ExtendableModel.
+  [[nodiscard]] TensorOf<B> extend(DecodeState<B>& state, const Sequences& tokens) const {
+    return visit([&](const auto& m) { return m.extend(state, tokens); });
+  }
   template <class F>
   void each_parameter(F&& f) {
     visit([&](auto& m) { m.each_parameter(f); });

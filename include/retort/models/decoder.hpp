@@ -104,18 +104,27 @@ class Decoder {
           longest, room, position_.limit());
     state.cache = nn::KvCache<B>(config_.layers, n, std::min(longest + room, position_.limit()),
                                  attention_config().kv_width());
-    std::vector<std::int32_t> lengths;
-    for (int i = 0; i < prompts.size(); ++i) {
-      require_prompt(i, prompts[i].size());
-      lengths.push_back(prompts.length(i));
-    }
-    feed(state, prompts.tokens, lengths);
+    for (int i = 0; i < prompts.size(); ++i) require_prompt(i, prompts[i].size());
+    (void)extend(state, prompts);
     return state;
   }
 
   /// See LanguageModel.
   void advance(DecodeState<B>& state, std::span<const std::int32_t> tokens) const {
-    feed(state, {tokens.begin(), tokens.end()}, std::vector<std::int32_t>(tokens.size(), 1));
+    (void)extend(state, detail::one_each(tokens));
+  }
+
+  /// See ExtendableModel.
+  [[nodiscard]] TensorOf<B> extend(DecodeState<B>& state, const Sequences& tokens) const {
+    detail::require_live("decoder", state, tokens);
+    Context<B> context;
+    const std::vector<std::int32_t> lengths = tokens.lengths();
+    const TensorOf<B> h = run(context, tokens.tokens, lengths, state.cache.length,
+                              {.layout = state.cache.layout(lengths), .cache = &state.cache})
+                              .value();
+    state.cache.advance(lengths);
+    state.set_hidden(h, lengths);
+    return h;
   }
 
   /// Calls f with every parameter, in a fixed order.
@@ -250,23 +259,6 @@ class Decoder {
       const Variable<B> h = add(x, attend(b.attention_norm(context, x)));
       return add(h, transform((*b.ff_norm)(context, h)));
     }
-  }
-
-  /// Decodes `lengths[i]` more tokens of each live sequence and keeps the state of the last.
-  void feed(DecodeState<B>& state, const std::vector<std::int32_t>& tokens,
-            const std::vector<std::int32_t>& lengths) const {
-    using T = typename B::Scalar;
-    Context<B> context;
-    const Variable<B> h = run(context, tokens, lengths, state.cache.length,
-                              {.layout = state.cache.layout(lengths), .cache = &state.cache});
-    state.cache.advance(lengths);
-    std::vector<std::int32_t> last;
-    std::int32_t at = -1;
-    for (const auto n : lengths) last.push_back(at += n);
-    const auto n = static_cast<Index>(last.size());
-    state.hidden = TensorOf<B>({n, h.shape()[1]});
-    kernels::take_rows(typename B::Device{}, n, h.shape()[1], h.data(),
-                       IndexTensor<B>::from({n}, last).data(), T(1), state.hidden.data());
   }
 };
 

@@ -94,8 +94,7 @@ class EncoderDecoder {
   /// See LanguageModel. Runs the encoder once and keeps each layer's cross-attention keys and values.
   [[nodiscard]] DecodeState<B> start(const Sequences& prompts, Index room) const {
     Context<B> context;
-    std::vector<std::int32_t> lengths;
-    for (int i = 0; i < prompts.size(); ++i) lengths.push_back(prompts.length(i));
+    const std::vector<std::int32_t> lengths = prompts.lengths();
     const Variable<B> encoded = encode(context, prompts.tokens, lengths);
     DecodeState<B> state;
     for (const auto& b : decoder_) state.cross.push_back(b.cross.keys_values(context, encoded).value());
@@ -108,18 +107,26 @@ class EncoderDecoder {
 
   /// See LanguageModel.
   void advance(DecodeState<B>& state, std::span<const std::int32_t> tokens) const {
+    (void)extend(state, detail::one_each(tokens));
+  }
+
+  /// See ExtendableModel.
+  [[nodiscard]] TensorOf<B> extend(DecodeState<B>& state, const Sequences& tokens) const {
+    detail::require_live("encoder_decoder", state, tokens);
     Context<B> context;
-    const std::vector<std::int32_t> one(tokens.size(), 1);
+    const std::vector<std::int32_t> lengths = tokens.lengths();
     auto cross = std::make_shared<AttentionLayout>();
-    cross->queries = kernels::Segments::packed(one);
+    cross->queries = kernels::Segments::packed(lengths);
     cross->keys = state.prompts;
-    const auto layout = state.cache.layout(one);
+    const auto layout = state.cache.layout(lengths);
     const Variable<B> bias = decoder_position_(context, kernels::cpu::longest(layout->keys.length));
-    state.hidden = decode(context, {tokens.begin(), tokens.end()},
-                          {.layout = layout, .bias = &bias, .cache = &state.cache}, cross,
-                          [&](std::size_t layer) { return Variable<B>(state.cross[layer]); })
-                       .value();
-    state.cache.advance(one);
+    const TensorOf<B> h =
+        decode(context, tokens.tokens, {.layout = layout, .bias = &bias, .cache = &state.cache}, cross,
+               [&](std::size_t layer) { return Variable<B>(state.cross[layer]); })
+            .value();
+    state.cache.advance(lengths);
+    state.set_hidden(h, lengths);
+    return h;
   }
 
   /// Calls f with every parameter, in a fixed order.

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <concepts>
+#include <limits>
+#include <numeric>
 #include <span>
 
 #include "retort/autograd/context.hpp"
@@ -24,6 +27,39 @@ struct DecodeState {
 
   /// Number of live sequences.
   [[nodiscard]] Index sequences() const { return cache.sequences(); }
+
+  /// Takes the last of each live sequence's new `rows` (sum of counts, width) as its `hidden`; a sequence
+  /// without new rows keeps the one it has. For models, at the end of a pass.
+  void set_hidden(const TensorOf<B>& rows, std::span<const std::int32_t> counts) {
+    if (std::ranges::all_of(counts, [](auto c) { return c == 1; })) {
+      hidden = rows;
+      return;
+    }
+    const Index width = rows.last();
+    TensorOf<B> last({static_cast<Index>(counts.size()), width});
+    Index end = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      end += counts[i];
+      const auto at = static_cast<Index>(i) * width;
+      const auto* from = counts[i] > 0 ? rows.data() + (end - 1) * width : std::as_const(hidden).data() + at;
+      memory::copy(typename B::Device{}, from, last.data() + at, width);
+    }
+    hidden = last;
+  }
+
+  /// Forgets the last `counts[i]` tokens that each live sequence has read; the next pass goes on from there.
+  /// What followed them is not known any more: the `hidden` of a sequence that is shortened is NaN until
+  /// then. ValueError, and nothing changed, for more tokens than there are.
+  void rewind(std::span<const std::int32_t> counts) {
+    cache.rewind(counts);
+    if (std::ranges::all_of(counts, [](auto c) { return c == 0; })) return;
+    hidden = hidden.clone();
+    const Index width = hidden.last();
+    for (std::size_t i = 0; i < counts.size(); ++i)
+      if (counts[i] > 0)
+        memory::fill(typename B::Device{}, hidden.data() + static_cast<Index>(i) * width, width,
+                     std::numeric_limits<typename B::Scalar>::quiet_NaN());
+  }
 
   /// Keeps the live sequences `rows`, in that order: finished ones leave the batch, beams are copied.
   void select(const std::vector<std::int32_t>& rows) {
@@ -66,6 +102,16 @@ concept LanguageModel = requires(M& m, const M& model, Context<typename M::Backe
   m.each_parameter([](Parameter<typename M::Backend>&) {});
 };
 
+/// A LanguageModel that reads several more tokens of each live sequence in one pass, which together with
+/// `DecodeState::rewind` lets it judge tokens that somebody else proposes (speculative decoding).
+template <class M>
+concept ExtendableModel = LanguageModel<M> &&
+    requires(const M& model, DecodeState<typename M::Backend>& state, const Sequences& tokens) {
+  /// Appends tokens[i], of any number, to live sequence i. Hidden states (tokens.total(), width), in order:
+  /// row r predicts what follows token r. `advance` is the case of one token each.
+  { model.extend(state, tokens) } -> std::same_as<TensorOf<typename M::Backend>>;
+};
+
 /// Logits (total response tokens, vocabulary) of a response given its prompt, whole: for tests and
 /// evaluation.
 template <LanguageModel M>
@@ -87,6 +133,20 @@ IndexTensor<B> token_tensor(const char* op, std::span<const std::int32_t> tokens
     if (t < 0 || t >= vocabulary)
       fail<ValueError>(op, "token {} is outside the vocabulary of {}", t, vocabulary);
   return IndexTensor<B>::from({static_cast<Index>(tokens.size())}, tokens);
+}
+
+/// Sequences of one token each.
+inline Sequences one_each(std::span<const std::int32_t> tokens) {
+  Sequences out{{tokens.begin(), tokens.end()}, {}};
+  out.offsets.resize(tokens.size() + 1);
+  std::iota(out.offsets.begin(), out.offsets.end(), 0);
+  return out;
+}
+
+template <Backend B>
+void require_live(const char* op, const DecodeState<B>& state, const Sequences& tokens) {
+  if (tokens.size() != state.sequences())
+    fail<ShapeError>(op, "tokens of {} sequences, but {} are live", tokens.size(), state.sequences());
 }
 
 inline void require_pairs(const char* op, const Sequences& prompts, const Sequences& responses) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "retort/kernels/cpu/gather.hpp"
@@ -78,6 +79,18 @@ struct KvCache {
       layer = std::move(larger);
     }
     slots = sequences;
+  }
+
+  /// Forgets the last `rows[i]` tokens of each live sequence; nothing moves. ValueError, and nothing changed,
+  /// for another number of sequences or more tokens than there are.
+  void rewind(std::span<const std::int32_t> rows) {
+    if (rows.size() != length.size())
+      fail<ValueError>("kv_cache", "{} sequences to rewind, but {} are live", rows.size(), length.size());
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      if (rows[i] < 0 || rows[i] > length[i])
+        fail<ValueError>("kv_cache", "sequence {} has {} tokens, {} cannot be forgotten", i, length[i],
+                         rows[i]);
+    for (std::size_t i = 0; i < rows.size(); ++i) length[i] -= rows[i];
   }
 
   /// Keeps the live sequences `rows`, in that order. A sequence named more than once (beam search) is copied;

@@ -1,4 +1,4 @@
-// Filters and draws against the sorting implementations of naive.hpp.
+// Filters against the sorting implementations of naive.hpp, and single draws.
 #include "retort/generate/samplers.hpp"
 
 #include <limits>
@@ -47,45 +47,6 @@ std::vector<std::size_t> kept(const S& sampler, const Row& logits) {
 }
 using List = std::vector<std::size_t>;
 
-constexpr int draws = 100'000;
-
-/// How often each token is drawn; what is reported of a token is checked too.
-template <class S>
-std::vector<int> counts_of(const S& sampler, const Row& logits) {
-  const Row right = naive::softmax(naive::filter(sampler, logits)), model = naive::softmax(logits);
-  std::vector<int> counts(logits.size());
-  std::vector<Index> scratch;
-  const RandomKey key{5, 17};
-  double report_error = 0;
-  for (std::uint64_t i = 0; i < draws; ++i) {
-    std::vector<float> row(logits.begin(), logits.end());
-    const DrawnToken d =
-        draw_token(sampler, row.data(), static_cast<Index>(row.size()), key.uniform(i), scratch);
-    const auto token = static_cast<std::size_t>(d.token);
-    ++counts[token];
-    report_error = std::max({report_error, std::abs(d.log_probability - std::log(model[token])),
-                             std::abs(d.log_draw - std::log(right[token]))});
-  }
-  CHECK(report_error <= 2e-6);
-  return counts;
-}
-
-/// Whether counts come from this distribution, by a chi-square test that errs with probability 1e-4. A token
-/// of probability 0 must not occur.
-bool fits(const std::vector<int>& counts, const Row& distribution) {
-  double sum = 0;
-  int possible = 0;
-  for (std::size_t v = 0; v < counts.size(); ++v) {
-    const double mean = distribution[v] * draws;
-    if (mean == 0 && counts[v] > 0) return false;
-    if (mean == 0) continue;
-    ++possible;
-    sum += (counts[v] - mean) * (counts[v] - mean) / mean;
-  }
-  const std::vector<double> limits{1e-9, 15.1, 18.4, 21.1, 23.5, 25.7, 27.9, 29.9, 31.8, 33.7, 35.6, 37.4};
-  return sum <= limits[static_cast<std::size_t>(possible - 1)];  // by degrees of freedom
-}
-
 }  // namespace
 
 TEST_CASE("filters equal their definitions, with ties and in compositions of any order") {
@@ -129,24 +90,6 @@ TEST_CASE("the order of filters matters: top-p counts what the filters before it
   CHECK(kept(Filters{TopP{0.55}, TopK{2}}, logits) == List{0, 1});
   CHECK(kept(Filters{Temperature{0.25}, TopP{0.6}}, logits) == List{0});
   CHECK(kept(Filters{Temperature{4.0}, TopP{0.6}}, logits) == List{0, 1, 2});
-}
-
-TEST_CASE("draws have the exact filtered distribution") {
-  const Row logits = normals<double>(12, 3);
-  const auto check = [&](const auto& sampler) {
-    INFO(summary(sampler));
-    CHECK(fits(counts_of(sampler, logits), naive::softmax(naive::filter(sampler, logits))));
-  };
-  check(Temperature{1});
-  check(Temperature{0.5});
-  check(TopK{5});
-  check(TopK{1});
-  check(TopP{0.8});
-  check(Filters{Temperature{1.5}, TopK{8}, TopP{0.9}});
-  check(Filters{TopP{0.9}, Temperature{0.7}});
-  // A slightly different distribution is found out.
-  CHECK_FALSE(fits(counts_of(Temperature{1.05}, logits), naive::softmax(logits)));
-  CHECK_FALSE(fits(counts_of(Temperature{1}, logits), naive::softmax(naive::filter(TopK{11}, logits))));
 }
 
 TEST_CASE("greedy takes the most probable token, of equals the one with the lowest id") {

@@ -1,44 +1,15 @@
 // What every family of decoders must do, whatever its policies: cached decoding, gradients, values of its
 // own.
-#include "retort/models/any_model.hpp"
-
+#include "all_families.hpp"
 #include "catch.hpp"
 #include "retort/autograd/gradient_check.hpp"
 #include "retort/generate/generate.hpp"
-#include "tiny_models.hpp"
 
 using namespace retort;
 using namespace retort::test;
 using D = Cpu<double>;
 
 namespace {
-
-/// Families and switches: post-norm and projected embeddings, parallel blocks and partial rotation, shared
-/// key heads of their own width, no biases.
-std::vector<std::pair<const char*, AnyModel<D>>> models() {
-  const auto sizes = [](DecoderConfig c) {
-    c.vocabulary = 11, c.positions = 24, c.width = 12, c.layers = 2, c.heads = 3, c.hidden = 20;
-    c.init_deviation = 0.5;
-    return c;
-  };
-  DecoderConfig opt = sizes(Opt::config()), post = opt, gptj = sizes(GptJ::config()),
-                llama = sizes(Llama::config());
-  post.post_norm = true, post.final_norm = false, post.embedding_width = 7;
-  gptj.rotary.width = 2;
-  llama.heads = 4, llama.kv_heads = 2, llama.head_width = 6;
-  llama.rotary.scaling = nn::RotaryScaling::llama3;
-  llama.rotary.factor = 4, llama.rotary.original_positions = 16;
-  const RandomKey key{1, 2};
-  std::vector<std::pair<const char*, AnyModel<D>>> all;
-  all.emplace_back("gpt2", Decoder<D, Gpt2>(sizes(Gpt2::config()), key));
-  all.emplace_back("opt", Decoder<D, Opt>(opt, key));
-  all.emplace_back("opt, post-norm, projected", Decoder<D, Opt>(post, key));
-  all.emplace_back("gptj", Decoder<D, GptJ>(gptj, key));
-  all.emplace_back("llama", Decoder<D, Llama>(llama, key));
-  all.emplace_back("t5", tiny_t5<D, T5>(1));
-  all.emplace_back("t5 v1.1", tiny_t5<D, T5v11>(1));
-  return all;
-}
 
 Batch ragged() {
   Batch batch;
@@ -53,13 +24,13 @@ Batch ragged() {
 TEST_CASE("every family is a language model behind AnyModel, with its own name") {
   STATIC_REQUIRE(LanguageModel<AnyModel<D>>);
   const char* names[] = {"gpt2", "opt", "opt", "gptj", "llama", "t5", "t5_v1_1"};
-  const auto all = models();
+  const auto all = all_families<D>();
   for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i].second.family() == std::string(names[i]));
 }
 
 TEST_CASE("decoding with the cache equals the forward pass in every family") {
   const Batch batch = ragged();
-  for (const auto& [name, model] : models()) {
+  for (const auto& [name, model] : all_families<D>()) {
     CAPTURE(name);
     const Index v = model.vocabulary();
     for (int i = 0; i < batch.size(); ++i) {
@@ -82,7 +53,7 @@ TEST_CASE("decoding with the cache equals the forward pass in every family") {
 
 TEST_CASE("generated tokens of a batch have the log-probabilities of the forward pass in every family") {
   const Batch batch = ragged();
-  for (const auto& [name, model] : models()) {
+  for (const auto& [name, model] : all_families<D>()) {
     CAPTURE(name);
     const auto drawn = generate(model, batch.prompts, batch.ids, Temperature{1},
                                 {.max_tokens = 12, .end_token = 1, .key = {5}});
@@ -93,7 +64,7 @@ TEST_CASE("generated tokens of a batch have the log-probabilities of the forward
 
 TEST_CASE("gradients of every family") {
   const Batch batch = ragged();
-  for (auto& [name, model] : models()) {
+  for (auto& [name, model] : all_families<D>()) {
     const auto check = check_parameter_gradients<D>(
         [&](Context<D>& context) { return model.hidden(context, batch.prompts, batch.responses); },
         parameters(model), 4);
@@ -103,7 +74,7 @@ TEST_CASE("gradients of every family") {
 }
 
 TEST_CASE("a model without a key has the parameters of one with it, and weights drawn later are the same") {
-  for (auto& [name, drawn] : models())
+  for (auto& [name, drawn] : all_families<D>())
     drawn.visit([&]<class M>(M& model) {
       M undrawn(model.config(), std::nullopt);
       const auto a = parameters(model), b = parameters(undrawn);

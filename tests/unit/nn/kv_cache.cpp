@@ -90,6 +90,29 @@ TEST_CASE("dropped slots are used again, also after the batch has shrunk") {
   CHECK(std::set<std::int32_t>(cache.slot.begin(), cache.slot.end()).size() == 3);
 }
 
+TEST_CASE("forgotten tokens are gone, those before them stay, and others take their place") {
+  nn::KvCache<D> cache(2, 3, 6, 1);
+  append(cache, {1, 2, 3}, {4, 2, 5});
+  cache.rewind(Lengths{3, 0, 1});
+  CHECK(cache.length == Lengths{1, 2, 4});
+  check_content(cache, {1, 2, 3});
+  append(cache, {1, 2, 3}, {2, 3, 2});
+  CHECK(cache.length == Lengths{3, 5, 6});
+  check_content(cache, {1, 2, 3});
+  cache.select({2, 0});
+  cache.rewind(Lengths{6, 1});
+  CHECK(cache.length == Lengths{0, 2});
+  check_content(cache, {3, 1});
+
+  CHECK(message_of<ValueError>([&] {
+          cache.rewind(Lengths{0, 3});
+        }) == "[kv_cache] sequence 1 has 2 tokens, 3 cannot be forgotten");
+  CHECK_THROWS_AS(cache.rewind(Lengths{0, -1}), ValueError);
+  CHECK(message_of<ValueError>([&] { cache.rewind(Lengths{0}); }) ==
+        "[kv_cache] 1 sequences to rewind, but 2 are live");
+  CHECK(cache.length == Lengths{0, 2});
+}
+
 TEST_CASE("more sequences than slots are refused, and nothing is changed") {
   nn::KvCache<D> cache(1, 2, 4, 1);
   append(cache, {1, 2}, {1, 2});

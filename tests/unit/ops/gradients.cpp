@@ -13,7 +13,9 @@
 #include "retort/ops/softmax.hpp"
 #include "variables.hpp"
 
-// Every op by every differentiable argument at sizes 1, 7 and 17, in double against central differences.
+// Ops by every differentiable argument at sizes 1, 7 and 17, in double against central differences. Attention
+// and rotary positions have files of their own; fused losses, dropout and low-rank products are in
+// fused_gradients.cpp.
 
 using namespace retort;
 using namespace retort::test;

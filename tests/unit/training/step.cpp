@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "catch.hpp"
+#include "retort/ops/arithmetic.hpp"
 #include "retort/optim/adamw.hpp"
 #include "retort/optim/sgd.hpp"
 #include "support.hpp"
@@ -172,4 +173,24 @@ TEST_CASE("after a step that failed training goes on from the weights it left") 
   weight = good;
   CHECK(step(student, optimizer).loss == step(untroubled, reference).loss);
   CHECK(weights(parameters(student)) == weights(parameters(untroubled)));
+}
+
+TEST_CASE("a gradient that overflows behind a finite loss names the op") {
+  Parameter<F> x("x", {1});
+  x.value = TensorOf<F>::full({1}, 1e-38f);
+  auto optimizer = Sgd{}.on(ParameterList<F>{&x});
+  const auto loss_of = [&](Context<F>& context, int, int) {
+    struct Value {
+      Variable<F> value;
+    };
+    // x 1e60 in steps that a float can hold; the gradient 1e60 is more than it can
+    return Value{sum(scale(scale(scale(context.use(x), 1), 1e30), 1e30))};
+  };
+  const auto run = [&] {
+    return detail::step_gradients("step", optimizer, 1, {1, 2}, {}, loss_of, [](const auto&, int, int) {});
+  };
+  CHECK(message_of<NumericError>(run) ==
+        "[scale] the gradient of this op's output, shape (1), is not finite");
+  x.value = TensorOf<F>::full({1}, 0.f);
+  CHECK(message_of<NumericError>(run).starts_with("[scale] the gradient of this op's output"));
 }

@@ -4,9 +4,12 @@
 #include <nlohmann/json.hpp>
 
 #include "retort/distill/gkd.hpp"
+#include "retort/distill/minillm.hpp"
 #include "retort/models/decoder.hpp"
 #include "retort/models/encoder_decoder.hpp"
 #include "retort/optim/adamw.hpp"
+#include "retort/training/minillm_step.hpp"
+#include "retort/training/step.hpp"
 #include "retort/version.hpp"
 #include "support/machine.hpp"
 
@@ -146,15 +149,57 @@ Row gkd_step(int batch, int prompt, int fresh, int rounds) {
   return row;
 }
 
+/// One MiniLLM step (the paper's setting, teacher-mixed sampling) beside one on-policy GKD step on as many
+/// tokens, in turns, same models as `gkd_step`.
+Row minillm_row(int batch, int prompt, int fresh, int rounds) {
+  Decoder<B> teacher(DecoderConfig{}), student(DecoderConfig{.layers = 6});
+  const auto list = parameters(student);
+  auto optimizer = AdamW{.learning_rate = 1e-6}.on(list);
+  const Batch prompts =
+      numbered(random_sequences(batch, prompt, 50257, 1), random_sequences(batch, 1, 50257, 2));
+  const Gkd<ReverseKl, FromStudent> gkd{.max_tokens = fresh, .end_token = 50256};
+  MiniLlm<> minillm = minillm::paper();
+  minillm.corpus = CorpusLoss::none;
+  std::vector<double> of_gkd, decoding, sampling, update, total;
+  Index tokens = 0;
+  for (int r = 0; r < rounds + 1; ++r) {
+    const RandomKey key{7, static_cast<std::uint64_t>(r)};
+    const GenerateOptions options{.max_tokens = fresh, .end_token = 50256, .key = key};
+    const double t0 = bench::now();
+    (void)training_step(gkd, student, &teacher, optimizer, prompts, key);
+    const double t1 = bench::now();
+    (void)generate(teacher, prompts.prompts, prompts.ids, Temperature{}, options);
+    const double t2 = bench::now();
+    const Rollouts rollouts = roll_out(student, teacher, prompts, minillm.sampling, options);
+    tokens = rollouts.samples.responses.total();
+    const double t3 = bench::now();
+    (void)minillm_step(minillm, student, teacher, optimizer, rollouts, nullptr, key);
+    const double t4 = bench::now();
+    if (r == 0) continue;
+    of_gkd.push_back(t1 - t0), decoding.push_back(t2 - t1), sampling.push_back(t3 - t2);
+    update.push_back(t4 - t3), total.push_back(t4 - t2);
+  }
+  const double ns = static_cast<double>(parameter_count(list)),
+               nt = static_cast<double>(parameter_count(parameters(teacher)));
+  const double all = static_cast<double>(batch) * prompt + static_cast<double>(tokens);
+  Row row{fmt::format("MiniLLM step {} x ({} + {}), 82M from 124M", batch, prompt, fresh),
+          bench::median(total), 2 * ns * all + 4 * nt * all + 6 * ns * all};
+  row.parts = {{"mixed sampling", bench::median(sampling)},
+               {"update", bench::median(update)},
+               {"for comparison: GKD step", bench::median(of_gkd)},
+               {"for comparison: the teacher's decoding", bench::median(decoding)}};
+  return row;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Times training steps at real sizes and prints their share of the machine's fp32 peak.");
-  std::vector<std::string> work{"gpt2", "t5-small", "gkd"};
+  std::vector<std::string> work{"gpt2", "t5-small", "gkd", "minillm"};
   int rounds = 5, batch = 4, length = 64;
   std::string json_file;
-  app.add_option("--work", work, "what to time: gpt2, t5-small, gkd")
-      ->check(CLI::IsMember({"gpt2", "t5-small", "gkd"}))
+  app.add_option("--work", work, "what to time: gpt2, t5-small, gkd, minillm")
+      ->check(CLI::IsMember({"gpt2", "t5-small", "gkd", "minillm"}))
       ->delimiter(',');
   app.add_option("--rounds", rounds, "timed steps (after one that is not)")->capture_default_str();
   app.add_option("--batch", batch, "sequences of the gpt2 step")->capture_default_str();
@@ -176,6 +221,7 @@ int main(int argc, char** argv) {
   for (const auto& w : work) {
     const Row row = w == "gpt2"       ? decoder_step(batch, length, rounds)
                     : w == "t5-small" ? encoder_decoder_step(8, 128, 64, rounds)
+                    : w == "minillm"  ? minillm_row(8, 28, 64, rounds)
                                       : gkd_step(8, 28, 64, rounds);
     const double peak_now = bench::peak_flops<float>(0.1), reference = std::max(peak, peak_now);
     fmt::print("{:<48} {:>9.3f} {:>10.1f} {:>7.1f}% {:>9.2f} GB\n", row.work, row.seconds,

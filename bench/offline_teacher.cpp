@@ -134,7 +134,6 @@ void run(const Settings& s) {
                                      : HuggingFaceFolder(s.model).load<B>();
   if (s.student.empty()) add_noise(student, s.noise);
   const Batch data = load_data(s, teacher.vocabulary());
-  const Index most = std::ranges::max(s.k);
 
   const double began = bench::now();
   const SparseTargets targets = sparse_targets(teacher, data, std::ranges::max(s.k));

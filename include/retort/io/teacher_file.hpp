@@ -107,7 +107,7 @@ class TeacherFile {
   TeacherFileInfo info_;
   Bytes records_;  // from the beginning of the file, so that offsets are the file's
   Bytes index_;
-  std::size_t first_record_ = 0, examples_ = 0;
+  std::size_t examples_ = 0;
   std::uint64_t prompt_tokens_ = 0, response_tokens_ = 0;
 
   template <class... Args>
@@ -143,7 +143,6 @@ class TeacherFile {
     sum.update(bytes.first(prefix + header));
     sum.update(bytes.subspan(index_at, bytes.size() - 8 - index_at));
     if (sum.value() != number(4)) damaged("the checksum of header and index is wrong");
-    first_record_ = prefix + header;
     records_ = bytes.first(index_at);
     index_ = bytes.subspan(index_at, footer_at - index_at);
     examples_ = count, prompt_tokens_ = number(2), response_tokens_ = number(3);
@@ -186,7 +185,7 @@ class TeacherFile {
     Record record{.id = id_at(i)};
     const auto at = detail::read_number<std::uint64_t>(index_, 16 * i + 8);
     const std::size_t width = info_.id_bytes(), bytes = dtype_bytes(info_.dtype), k = std::size_t(info_.k);
-    if (at < first_record_ || at > records_.size() || records_.size() - at < 16)
+    if (at > records_.size() || records_.size() - at < 16)
       damaged("the record of example {} is not among its records", record.id);
     const Bytes rest = records_.subspan(at);
     const std::size_t prompt = detail::read_number<std::uint32_t>(rest, 0),

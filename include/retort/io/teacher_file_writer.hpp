@@ -21,7 +21,7 @@
 namespace retort {
 
 /// Writes a teacher file, batch by batch, whole or not at all: until `finish` a file of this name stays as it
-/// was. In memory are a record and 16 bytes an example.
+/// was. In memory are a record and the index.
 ///
 ///   TeacherFileWriter writer("teacher.bin", {.k = 50, .vocabulary = teacher.vocabulary()});
 ///   for (...) writer.add(batch, sparse_targets(teacher, batch, 50));

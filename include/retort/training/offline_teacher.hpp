@@ -14,7 +14,7 @@ namespace retort {
 /// How a teacher file is made. `info.vocabulary` 0 means the teacher's.
 struct OfflineTeacherOptions {
   TeacherFileInfo info = {};
-  int batch_size = 16;                     ///< examples in memory at once; changes nothing else
+  int batch_size = 16;                     ///< examples in memory at once; changes nothing beyond rounding
   std::function<void(int)> progress = {};  ///< told the number of examples that were done
 };
 

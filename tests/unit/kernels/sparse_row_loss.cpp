@@ -5,38 +5,14 @@
 
 #include "catch.hpp"
 #include "numbers.hpp"
+#include "plain_kl.hpp"
 #include "retort/kernels/cpu/row_loss.hpp"
 #include "retort/kernels/cpu/top_k.hpp"
 
 using namespace retort;
+using namespace retort::test;
 
 namespace {
-
-/// KL(q || p), written here on purpose: the driver is tested, not the library's divergences.
-struct StudentToTeacher {
-  template <class N>
-  N term(N log_p, N log_q) const {
-    using namespace math;
-    return times_or_zero(exp(log_q), log_q - log_p);
-  }
-  template <class N>
-  N pull(N log_p, N log_q) const {
-    using namespace math;
-    return times_or_zero(exp(log_q), log_q - log_p + N(1));
-  }
-};
-struct TeacherToStudent {
-  template <class N>
-  N term(N log_p, N log_q) const {
-    using namespace math;
-    return times_or_zero(exp(log_p), log_p - log_q);
-  }
-  template <class N>
-  N pull(N log_p, N) const {
-    using namespace math;
-    return -exp(log_p);
-  }
-};
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 

@@ -1,6 +1,7 @@
 #include "retort/ops/head_sparse_loss.hpp"
 
 #include "catch.hpp"
+#include "plain_kl.hpp"
 #include "retort/autograd/gradient_check.hpp"
 #include "retort/ops/arithmetic.hpp"
 #include "retort/ops/linear.hpp"
@@ -15,20 +16,6 @@ using C = Context<Double>;
 using P = Parameter<Double>;
 
 namespace {
-
-/// KL(q || p), q the student's.
-struct StudentToTeacher {
-  template <class N>
-  N term(N log_p, N log_q) const {
-    using namespace math;
-    return exp(log_q) * (log_q - log_p);
-  }
-  template <class N>
-  N pull(N log_p, N log_q) const {
-    using namespace math;
-    return exp(log_q) * (log_q - log_p + N(1));
-  }
-};
 
 constexpr Index rows = 7, width = 5, vocabulary = 11, k = 3;
 

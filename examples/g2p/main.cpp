@@ -6,6 +6,7 @@
 
 #include "g2p/experiment.hpp"
 #include "g2p/flags.hpp"
+#include "retort/io/policy_json.hpp"
 #include "retort/version.hpp"
 #include "support/program.hpp"
 

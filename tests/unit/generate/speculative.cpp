@@ -109,6 +109,14 @@ TEST_CASE("several proposals at once are exact without filters too") {
   CHECK(check_exact(decoder_of<D>(3, 1), decoder_of<D>(3, 2), keep_all, 5, 3) > 1000);
 }
 
+TEST_CASE("rounds behind a round in which all proposals were accepted are exact") {
+  for (const Index ahead : {1, 2}) {
+    CHECK(check_exact(decoder_of<D>(3, 1), decoder_of<D>(3, 2), keep_all, 5, ahead) > 500);
+    check_exact(t5_of<D, T5>(3, 1), t5_of<D, T5v11>(3, 2), keep_all, 5, ahead);
+    check_exact(decoder_of<D>(4, 1), decoder_of<D>(4, 2), Draw{Temperature{1}, TopK{2}, TopP{}}, 7, ahead);
+  }
+}
+
 TEST_CASE("tokens that only one of the vocabularies has are never drawn") {
   check_exact(decoder_of<D>(4, 1), decoder_of<D>(6, 2), keep_all, 3, 3);
   check_exact(decoder_of<D>(7, 1), decoder_of<D>(4, 2), Draw{Temperature{1.5}, TopK{3}, TopP{}}, 3, 3);

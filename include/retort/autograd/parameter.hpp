@@ -24,7 +24,8 @@ struct Parameter {
 
   // Not inlined: a model has dozens, which would make it slow to compile.
   Parameter() = default;
-  [[gnu::noinline]] Parameter(std::string full_name, const Shape& shape) : name(std::move(full_name)), value(shape) {}
+  [[gnu::noinline]] Parameter(std::string full_name, const Shape& shape)
+      : name(std::move(full_name)), value(shape) {}
   Parameter(const Parameter& other)
       : name(other.name), value(other.value.clone()), trainable(other.trainable), decay(other.decay) {}
   [[gnu::noinline]] Parameter(Parameter&&) noexcept = default;

@@ -14,9 +14,9 @@ namespace retort {
 /// Weight of a token's divergence when the student has changed to q from q_old, what the sample was drawn
 /// from (its sampler's filters included). The divergence at token t depends on the tokens before it.
 enum class StalenessWeight {
-  none,   ///< 1: learns from the states that the earlier student visited
-  token,  ///< q(y_t) / q_old(y_t), the ratio of the token itself: found in much software, and no correction
-          ///< of anything (its expectation given the prefix is 1)
+  none,    ///< 1: learns from the states that the earlier student visited
+  token,   ///< q(y_t) / q_old(y_t), the ratio of the token itself: found in much software, and no correction
+           ///< of anything (its expectation given the prefix is 1)
   prefix,  ///< the product of the ratios of the tokens before: exact for the sum over tokens
 };
 

@@ -24,7 +24,8 @@ struct Linear {
   std::vector<LowRank<B>> adapters;  ///< LoRA's, usually none
 
   Linear() = default;
-  [[gnu::noinline]] Linear(const std::string& name, Index in, Index out, bool with_bias) : weight(name + ".weight", {out, in}) {
+  [[gnu::noinline]] Linear(const std::string& name, Index in, Index out, bool with_bias)
+      : weight(name + ".weight", {out, in}) {
     if (with_bias) {
       bias.emplace(name + ".bias", Shape{out});
       bias->decay = false;

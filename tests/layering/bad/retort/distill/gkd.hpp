@@ -1,3 +1,3 @@
-#include <CLI/CLI.hpp>
-#include <retort/io/json.hpp>
 #include "retort/models/decoder.hpp"
+#include <retort/io/json.hpp>
+#include <CLI/CLI.hpp>

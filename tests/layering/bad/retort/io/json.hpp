@@ -1,3 +1,3 @@
-#include <pcre2.h>
-#include <CLI/CLI.hpp>
 #include "retort/distill/gkd.hpp"
+#include <CLI/CLI.hpp>
+#include <pcre2.h>

@@ -1,2 +1,2 @@
 #include <Eigen/Core>
-#include <nlohmann/json.hpp>
+  #  include <nlohmann/json.hpp>

@@ -1,7 +1,7 @@
 #pragma once
 
 /// Everything that needs no more than Eigen and fmt: tensors to distillation. Reading and writing files
-/// (retort/io) and the training loop with run folders (retort/training) are included by name; they need
+/// (retort/io) and training runs in folders (the rest of retort/training) are included by name; they need
 /// nlohmann_json.
 #include "retort/autograd/checkpoint.hpp"
 #include "retort/autograd/gradient_check.hpp"
@@ -25,4 +25,5 @@
 #include "retort/optim/any_optimizer.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/optim/schedules.hpp"
+#include "retort/training/step.hpp"
 #include "retort/version.hpp"

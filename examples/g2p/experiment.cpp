@@ -94,7 +94,7 @@ Trained Experiment::run(const std::string& name, const AnyRecipe& recipe, Model&
   const nlohmann::json setting{{"data", settings_.data},
                                {"examples", train_.size()},
                                {"phonemes", vocabulary_.phonemes()},
-                               {"model", retort::to_json(model.config())}};
+                               {"model", retort::model_json(model)}};
   auto optimizer = optimizer_of(settings_, rate).on(retort::parameters(model));
   const retort::RunResult result =
       retort::run_training(folder, recipe, model, teacher, optimizer, train_, options, setting, evaluate);
@@ -128,7 +128,7 @@ void Experiment::load_teacher(Model& model) const {
     retort::fail<retort::ValueError>(
         "teacher", "'{}' has another vocabulary ({} phonemes) than the student ({})", folder.string(),
         (*setting)["phonemes"].size(), vocabulary_.phonemes().size());
-  if (const auto difference = retort::first_difference((*setting)["model"], retort::to_json(model.config())))
+  if (const auto difference = retort::first_difference((*setting)["model"], retort::model_json(model)))
     retort::fail<retort::ValueError>(
         "teacher", "'{}' has other sizes: {} (give the --teacher-... flags it was made with)",
         folder.string(), *difference);

@@ -51,6 +51,7 @@ results)
   for file in config.json metrics.jsonl checkpoint.safetensors; do
     [ -s runs/seed1/on_policy_kd/$file ] || failed "no $file of the run"
   done
+  grep -q '"family": "t5_v1_1"' runs/seed1/on_policy_kd/config.json || failed "the configuration does not name the family"
   ls runs/seed1/on_policy_kd/samples/step_*.txt >/dev/null || failed "no samples"
   # A second start finds everything done and gives the same table.
   g2p --recipes sft,seq_kd,supervised_kd,imit_kd,f_distill,on_policy_kd,gkd --divergences 'jsd(0.5),reverse_kl' >again.txt 2>err.txt

@@ -176,6 +176,8 @@ bad_input)
   expect_error "'empty' has no config.json" --model empty $p
   echo '{"model_type": "bert"}' >empty/config.json
   expect_error 'model_type is "bert", supported: gpt2' --model empty $p
+  echo '{}' >empty/config.json
+  expect_error 'model_type is missing, supported: gpt2' --model empty $p
   echo '{"model_type": ' >empty/config.json
   expect_error "'empty/config.json' is no JSON" --model empty $p
 

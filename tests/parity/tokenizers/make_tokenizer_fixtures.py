@@ -280,6 +280,29 @@ def variants():
     yield "added", tokenizer
 
 
+def hand_made():
+    """What no training brings about: rules of the models that decide between ways to cut a word. With further texts."""
+    file = json.loads(llama2().to_str())
+    file["model"]["byte_fallback"] = False  # so that a run of unknown characters stays, as one token
+    yield "fused", Tokenizer.from_str(json.dumps(file)), []
+    # Words that are tokens and that no merge makes.
+    file = json.loads(llama3().to_str())
+    file["added_tokens"], file["post_processor"] = [], None
+    vocabulary = file["model"]["vocab"]
+    vocabulary |= {word: len(vocabulary) + i for i, word in enumerate(["\u0120CamelCaseWord", "\u0120antidisestablishmentarianism", "theinofthat", "\u0120unmade"])}
+    yield "whole_words", Tokenizer.from_str(json.dumps(file)), [" unmade", " unmade words", "unmade", "theinofthat theinofthat"]
+    # Equal sums of scores, sums that float rounds to equal ones, and unknown characters that are parts of tokens.
+    generator = random.Random(3)
+    score = lambda: round(generator.uniform(-9, -2), 4)
+    pieces = [("<unk>", 0.0), (METASPACE, -2.1)] + [(piece, score()) for piece in ["a", "b", "#", "aa", "ab", "ba", "aab", "aaa", "##", "###", "a#", "#a"]]
+    pieces += [("xy", -20.0), ("yz", -1.0), ("z", -8.0), ("y", -3.0), ("zz", -16.0)]
+    tokenizer = Tokenizer(models.Unigram(pieces, 0, False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(METASPACE, "always", True)
+    tokenizer.decoder = decoders.Metaspace(METASPACE, "always", True)
+    random_text = lambda letters: "".join(generator.choice(letters) for _ in range(generator.randint(2, 40)))
+    yield "ties", tokenizer, ["xyz", "xyz yzx xxyz xyyz", "zz", "####", "#####", "aaaa"] + [random_text(letters) for letters in ("a", "#", "ab", "a#", "xyz", "aab##xyz ") * 8]
+
+
 # --- What the reference says -----------------------------------------------------------------------------------------
 
 def fnv(ids):
@@ -290,9 +313,9 @@ def fnv(ids):
     return value
 
 
-def expectations(encode, decode, size):
+def expectations(encode, decode, size, more=()):
     cases = []
-    for text, broken in [(t, None) for t in TEXTS] + [(bytes.fromhex(b).decode("utf-8", "replace"), b) for b in BROKEN]:
+    for text, broken in [(t, None) for t in [*TEXTS, *more]] + [(bytes.fromhex(b).decode("utf-8", "replace"), b) for b in BROKEN]:
         ids = encode(text)
         case = {"bytes": broken} if broken else {"text": text}
         case["ids"] = ids
@@ -311,7 +334,7 @@ def write(path, value):
     path.write_text(json.dumps(value, ensure_ascii=True, separators=(",", ":")), encoding="ascii")
 
 
-def write_fixture(name, tokenizer, files=None):
+def write_fixture(name, tokenizer, files=None, more=()):
     folder = HERE / name
     folder.mkdir(exist_ok=True)
     if files is None:
@@ -320,7 +343,7 @@ def write_fixture(name, tokenizer, files=None):
         for file, content in files.items():
             (folder / file).write_bytes(content)
     write(folder / "expected.json", expectations(lambda text: tokenizer.encode(text).ids,
-                                                 lambda ids, skip: tokenizer.decode(ids, skip_special_tokens=skip), tokenizer.get_vocab_size()))
+                                                 lambda ids, skip: tokenizer.decode(ids, skip_special_tokens=skip), tokenizer.get_vocab_size(), more))
 
 
 BLOCK = 10  # lines a digest
@@ -354,6 +377,8 @@ def main():
     made |= dict(variants())
     for name, tokenizer in made.items():
         write_fixture(name, tokenizer)
+    for name, tokenizer, more in hand_made():
+        write_fixture(name, tokenizer, more=more)
 
     tokenizer = made["gpt2"] = gpt2()
     file = json.loads(tokenizer.to_str())

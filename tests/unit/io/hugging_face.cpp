@@ -130,6 +130,97 @@ TEST_CASE("a field that changes the computation and is not supported is an error
         "[hugging_face] 'DIR/config.json': layerdrop is 0.1, supported: 0");
 }
 
+TEST_CASE("every number and switch of config.json reaches the model's configuration") {
+  const auto configuration = [](const std::filesystem::path& path) {
+    const HuggingFaceFolder folder(path);
+    json found;
+    const auto look = [&]<class Model>(std::type_identity<Model>) {
+      if (folder.holds<Model>()) found = to_json(folder.config_of<Model>());
+    };
+    [&]<class... Models>(std::type_identity<std::variant<Models...>>) {
+      (look(std::type_identity<Models>{}), ...);
+    }(std::type_identity<AnyModel<B>::Choice>{});
+    return found;
+  };
+  struct Field {
+    const char *file, *model;
+    json value;
+    json expected = nullptr;  // null: the value
+  };
+  const auto check = [&](const char* variant, const std::vector<Field>& fields) {
+    const json plain = configuration(fixture(variant));
+    for (const Field& f : fields) {
+      CAPTURE(variant, f.file);
+      const Copy copy(variant);
+      copy.change([&](json& c) { c[json::json_pointer(f.file)] = f.value; });
+      json right = plain;
+      right[json::json_pointer(f.model)] = f.expected.is_null() ? f.value : f.expected;
+      CHECK(plain != right);
+      CHECK(configuration(copy.folder.path) == right);
+    }
+  };
+  const std::vector<Field> gpt{{"/vocab_size", "/vocabulary", 70},
+                               {"/n_positions", "/positions", 50},
+                               {"/n_embd", "/width", 24},
+                               {"/n_layer", "/layers", 4},
+                               {"/n_head", "/heads", 5},
+                               {"/n_inner", "/hidden", 33},
+                               {"/resid_pdrop", "/dropout", 0.2},
+                               {"/embd_pdrop", "/embedding_dropout", 0.3},
+                               {"/attn_pdrop", "/attention_dropout", 0.4},
+                               {"/layer_norm_epsilon", "/norm_epsilon", 1e-3},
+                               {"/initializer_range", "/init_deviation", 0.5}};
+  check("gpt2_untied", gpt);
+  check("gpt2_untied", {{"/tie_word_embeddings", "/tied_head", true}});
+  check("gptj_whole_head", gpt);
+  check("gptj_whole_head",
+        {{"/rotary_dim", "/rotary/width", 2}, {"/tie_word_embeddings", "/tied_head", true}});
+  check("opt", {{"/vocab_size", "/vocabulary", 70},
+                {"/max_position_embeddings", "/positions", 50},
+                {"/word_embed_proj_dim", "/embedding_width", 6},
+                {"/num_hidden_layers", "/layers", 4},
+                {"/num_attention_heads", "/heads", 6},
+                {"/ffn_dim", "/hidden", 33},
+                {"/dropout", "/dropout", 0.2},
+                {"/attention_dropout", "/attention_dropout", 0.4},
+                {"/init_std", "/init_deviation", 0.5},
+                {"/_remove_final_layer_norm", "/final_norm", true, false},
+                {"/tie_word_embeddings", "/tied_head", false}});
+  check("llama_llama3",
+        {{"/vocab_size", "/vocabulary", 70},
+         {"/max_position_embeddings", "/positions", 50},
+         {"/hidden_size", "/width", 24},
+         {"/num_hidden_layers", "/layers", 4},
+         {"/num_attention_heads", "/heads", 6},
+         {"/num_key_value_heads", "/kv_heads", 2},
+         {"/head_dim", "/head_width", 8},
+         {"/intermediate_size", "/hidden", 33},
+         {"/attention_dropout", "/attention_dropout", 0.4},
+         {"/rms_norm_eps", "/norm_epsilon", 1e-3},
+         {"/initializer_range", "/init_deviation", 0.5},
+         {"/attention_bias", "/attention_bias", true},
+         {"/mlp_bias", "/mlp_bias", true},
+         {"/tie_word_embeddings", "/tied_head", true},
+         {"/rope_parameters/rope_theta", "/rotary/theta", 700.0},
+         {"/rope_parameters/factor", "/rotary/factor", 6.0},
+         {"/rope_parameters/low_freq_factor", "/rotary/low_frequency", 0.5},
+         {"/rope_parameters/high_freq_factor", "/rotary/high_frequency", 5.0},
+         {"/rope_parameters/original_max_position_embeddings", "/rotary/original_positions", 30}});
+  for (const char* variant : {"t5", "t5_v1_1_deep_encoder"})
+    check(variant, {{"/vocab_size", "/vocabulary", 70},
+                    {"/d_model", "/width", 24},
+                    {"/d_kv", "/head_width", 9},
+                    {"/d_ff", "/hidden", 33},
+                    {"/num_layers", "/encoder_layers", 5},
+                    {"/num_decoder_layers", "/decoder_layers", 6},
+                    {"/num_heads", "/heads", 4},
+                    {"/relative_attention_num_buckets", "/buckets", 10},
+                    {"/relative_attention_max_distance", "/max_distance", 30},
+                    {"/dropout_rate", "/dropout", 0.2},
+                    {"/layer_norm_epsilon", "/norm_epsilon", 1e-3},
+                    {"/decoder_start_token_id", "/start_token", 3}});
+}
+
 TEST_CASE("a config.json that is none, and a folder without one, are errors") {
   const Copy copy("llama");
   write_plainly(copy.folder / "config.json", "{\"a\": ");

@@ -185,9 +185,14 @@ TEST_CASE("faults of a header are refused with file, tensor and reason") {
   CHECK_THAT(header("{\"a\"", 0), Contains("parse error"));
   CHECK_THAT(header("{\"\xff\": 1}", 0), Contains("parse error"));
   CHECK_THAT(header("{} x", 0), Contains("parse error"));
-  CHECK_THAT(header("{\"a\":" + std::string(1000, '[') + std::string(1000, ']') + "}", 0),
+  CHECK_THAT(header("{\"a\":{\"shape\":" + std::string(1000, '[') + std::string(1000, ']') + "}}", 0),
              Contains("nested too deeply"));
-  CHECK_THAT(header(R"({"__metadata__":{"step":12}})", 0), Contains("type must be string"));
+  CHECK_THAT(header(R"({"a":{"shape":{"of":1}}})", 0), Contains("nested too deeply"));
+  CHECK_THAT(header(R"({"__metadata__":{"step":12}})", 0), Contains("its metadata has 12 under \"step\""));
+  CHECK_THAT(header(R"({"__metadata__":{"step":[]}})", 0), Contains("its metadata has [] under \"step\""));
+  CHECK_THAT(header(R"({"__metadata__":12})", 0), Contains("its metadata is 12, expected an object"));
+  CHECK_THAT(header(R"({"__metadata__":{"a":"b","a":"b"}})", 0), Contains("names \"a\" twice"));
+  CHECK_THAT(header(R"({"__metadata__":{},"__metadata__":{}})", 0), Contains("names \"__metadata__\" twice"));
   CHECK_THAT(header("{}", 3), Contains("3 bytes at its end belong to no tensor"));
 
   const auto tensor = [&](const std::string& fields, std::size_t data = 4) {
@@ -231,6 +236,28 @@ TEST_CASE("faults of a header are refused with file, tensor and reason") {
   CHECK(two("[0,4]", "[0,4]", 4) == "tensor \"b\": overlaps the tensor before it");
   CHECK(two("[5,9]", "[0,4]", 9) == "tensor \"a\": 1 bytes before it belong to no tensor");
   CHECK(header("{\"line\\nbreak\":{}}", 0) == "tensor \"line\\nbreak\": the header gives no dtype");
+}
+
+TEST_CASE("a long header of something else is refused where it goes wrong") {
+  const Folder folder("safetensors");
+  const auto repeated = [](const char* text, int count) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += fmt::format(fmt::runtime(text), i);
+    return all;
+  };
+  const auto refusal = [&](const std::string& json) {
+    write_plainly(folder / "long.safetensors", with_length(json));
+    const std::string text =
+        message_of<FileError>([&] { SafetensorsFile file(folder / "long.safetensors"); });
+    return text.substr(text.find("': ") == std::string::npos ? text.find("', ") + 3 : text.find("': ") + 3);
+  };
+  constexpr int many = 300'000;
+  CHECK(refusal("{\"a\":[" + repeated("{{}},", many)) == "tensor \"a\": the header gives no dtype");
+  CHECK(refusal("{" + repeated("\"{}\":0,", many)) == "tensor \"0\": the header gives no dtype");
+  CHECK(refusal("{\"a\":{\"shape\":[" + repeated("0,", many)) ==
+        "tensor \"a\": shape holds more than 64 numbers");
+  CHECK(refusal("{\"a\":{" + repeated("\"{}\":0,", many) + "\"x\":0}}") ==
+        "tensor \"a\": the header gives no dtype");
 }
 
 TEST_CASE("a file that is missing or none is refused with the system's reason") {

@@ -10,9 +10,10 @@ using namespace retort::test;
 
 namespace {
 
-const std::vector<std::string> fixtures = {"gpt2",   "llama3",       "gpt4o", "smollm",   "qwen2", "roberta",
-                                           "llama2", "llama2_first", "t5",    "t5_older", "nfkc",  "nfd",
-                                           "nfkd",   "contiguous",   "next",  "previous", "added"};
+const std::vector<std::string> fixtures = {"gpt2",     "llama3", "gpt4o",        "smollm",      "qwen2",
+                                           "roberta",  "llama2", "llama2_first", "t5",          "t5_older",
+                                           "nfkc",     "nfd",    "nfkd",         "contiguous",  "next",
+                                           "previous", "added",  "fused",        "whole_words", "ties"};
 
 std::uint64_t fnv(std::span<const TokenId> ids) {
   std::uint64_t hash = 0xCBF29CE484222325;

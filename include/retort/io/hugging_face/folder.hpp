@@ -127,7 +127,10 @@ class HuggingFaceFolder {
                     model_type().dump(), expected);
   }
   [[noreturn]] void refuse_type(const std::set<std::string>& supported) const {
-    config_.complain("model_type", model_type(), fmt::format("supported: {}", fmt::join(supported, ", ")));
+    const auto list = fmt::format("supported: {}", fmt::join(supported, ", "));
+    if (!config().contains("model_type"))
+      fail<FileError>("hugging_face", "'{}': model_type is missing, {}", config_.path().string(), list);
+    config_.complain("model_type", model_type(), list);
   }
   /// Sizes that make no model come from the file.
   [[noreturn]] void refuse_sizes(const ValueError& error) const {

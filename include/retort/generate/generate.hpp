@@ -7,6 +7,7 @@
 
 #include "retort/core/philox.hpp"
 #include "retort/generate/samplers.hpp"
+#include "retort/generate/shared_prompts.hpp"
 #include "retort/models/language_model.hpp"
 
 namespace retort {
@@ -58,7 +59,7 @@ class ModelRows {
   ModelRows(const M& model, const S& sampler, const Sequences& prompts, Index room)
       : model_(model),
         sampler_(sampler),
-        state_(model.start(prompts, room)),
+        state_(start_shared(model, prompts, room)),
         logits_({prompts.size(), model.vocabulary()}) {}
 
   [[nodiscard]] Index vocabulary() const { return model_.vocabulary(); }
@@ -156,11 +157,11 @@ template <class Drawn>
 
 }  // namespace detail
 
-/// Samples a response to every prompt. All run as one batch; a finished sequence leaves it. `ids` names the
-/// sequences: the same (key, id) gives the same response whatever else is in the batch and however many
-/// threads there are. Nothing is recorded and dropout is off. `observe` is told every token, step by step, on
-/// the calling thread. Throws ValueError for a sampler's value out of range, NumericError when the logits are
-/// not numbers.
+/// Samples a response to every prompt. All run as one batch; a finished sequence leaves it, and a prompt that
+/// is asked for several samples is read once. `ids` names the sequences: the same (key, id) gives the same
+/// response whatever else is in the batch and however many threads there are. Nothing is recorded and dropout
+/// is off. `observe` is told every token, step by step, on the calling thread. Throws ValueError for a
+/// sampler's value out of range, NumericError when the logits are not numbers.
 template <LanguageModel M, Sampler S, std::invocable<std::size_t, const DrawnToken&> Observer = IgnoreTokens>
 [[nodiscard]] Generated generate(const M& model, const Sequences& prompts, std::span<const std::uint64_t> ids,
                                  const S& sampler, const GenerateOptions& options,

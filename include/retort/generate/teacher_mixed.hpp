@@ -79,8 +79,8 @@ class MixedRows {
       : student_(student),
         teacher_(teacher),
         how_(how),
-        student_state_(student.start(prompts, room)),
-        teacher_state_(teacher.start(prompts, room)),
+        student_state_(start_shared(student, prompts, room)),
+        teacher_state_(start_shared(teacher, prompts, room)),
         student_logits_({prompts.size(), student.vocabulary()}),
         teacher_logits_({prompts.size(), teacher.vocabulary()}) {}
 

@@ -244,3 +244,57 @@ TEST_CASE("samples have the same bits in batches of any size, also of models wit
   check_bits(tiny_t5<F>(1, t5));
 }
 #endif
+
+namespace {
+
+/// Counts the prompts that a model reads.
+template <class Model>
+struct Counting {
+  using Backend = F;
+  const Model* model;
+  int* prompts_read;
+
+  Index vocabulary() const { return model->vocabulary(); }
+  Head<F> head() const { return model->head(); }
+  Variable<F> hidden(Context<F>& context, const Sequences& prompts, const Sequences& responses) const {
+    return model->hidden(context, prompts, responses);
+  }
+  DecodeState<F> start(const Sequences& prompts, Index room) const {
+    *prompts_read += prompts.size();
+    return model->start(prompts, room);
+  }
+  void advance(DecodeState<F>& state, std::span<const std::int32_t> tokens) const {
+    model->advance(state, tokens);
+  }
+  template <class Visit>
+  void each_parameter(Visit&&) {}
+};
+
+template <class Model>
+void check_shared(const Model& model) {
+  const Batch prompts = tiny_batch(5);
+  Batch several;  // in an order that mixes them
+  for (int sample = 0; sample < 4; ++sample)
+    for (int i = 0; i < 5; ++i)
+      several.push_back(prompts.prompts[(i + sample) % 5], Ids{}, static_cast<std::uint64_t>(several.size()));
+  int read = 0;
+  const Counting<Model> counting{&model, &read};
+  const Generated together = generate(counting, several.prompts, several.ids, sampler, options);
+  CHECK(read == 5);
+  std::vector<double> log_probabilities;
+  for (int i = 0; i < several.size(); ++i) {
+    const Batch one = several.slice(i, i + 1);
+    const Generated alone = generate(model, one.prompts, one.ids, sampler, options);
+    CHECK(list(alone.responses[0]) == list(together.responses[i]));
+    log_probabilities.insert(log_probabilities.end(), alone.log_probabilities.begin(),
+                             alone.log_probabilities.end());
+  }
+  CHECK(difference(together.log_probabilities, log_probabilities) <= 2e-6);
+}
+
+}  // namespace
+
+TEST_CASE("several samples of a prompt read it once and are what each would be alone") {
+  check_shared(tiny_decoder<F>(1));
+  check_shared(tiny_t5<F>(1));
+}

@@ -111,9 +111,9 @@ TEST_CASE("several proposals at once are exact without filters too") {
 
 TEST_CASE("rounds behind a round in which all proposals were accepted are exact") {
   for (const Index ahead : {1, 2}) {
-    CHECK(check_exact(decoder_of<D>(3, 1), decoder_of<D>(3, 2), keep_all, 5, ahead) > 500);
+    CHECK(check_exact(decoder_of<D>(3, 1), decoder_of<D>(3, 2), keep_all, 5, ahead) > 200);
     check_exact(t5_of<D, T5>(3, 1), t5_of<D, T5v11>(3, 2), keep_all, 5, ahead);
-    check_exact(decoder_of<D>(4, 1), decoder_of<D>(4, 2), Draw{Temperature{1}, TopK{2}, TopP{}}, 7, ahead);
+    check_exact(decoder_of<D>(4, 1), decoder_of<D>(4, 2), Draw{Temperature{1}, TopK{2}, TopP{}}, 6, ahead);
   }
 }
 

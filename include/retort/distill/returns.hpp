@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "retort/core/error.hpp"
+#include "retort/core/scalar.hpp"
 
 /// From rewards of tokens to advantages: what a policy gradient multiplies grad log q(y_t) by. Everything
 /// works on ragged rows: `offsets` has one number more than there are sequences, sequence i is the numbers

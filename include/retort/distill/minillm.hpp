@@ -154,10 +154,7 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
   detail::require_same_backend<Student, Teacher>();
   const Sequences& responses = part.samples.responses;
   const auto count = static_cast<std::size_t>(responses.total());
-  if (count == 0) {
-    const auto nothing = TensorOf<B>::zeros({});
-    return {context.tape != nullptr ? context.tape->leaf(nothing) : Variable<B>(nothing)};
-  }
+  if (count == 0) return {detail::no_loss<B>(context).value};
   Index clipped = 0;
   const auto term = [&](Index row, double log_q) {
     const auto t = static_cast<std::size_t>(row);

@@ -68,10 +68,7 @@ template <Divergence D, LanguageModel Student, LanguageModel Teacher>
   require_valid(divergence);
   const Sequences& responses = part.samples.responses;
   const auto count = static_cast<std::size_t>(responses.total());
-  if (count == 0) {
-    const auto nothing = TensorOf<B>::zeros({});
-    return {context.tape != nullptr ? context.tape->leaf(nothing) : Variable<B>(nothing)};
-  }
+  if (count == 0) return {detail::no_loss<B>(context).value};
   std::vector<bool> first(count, false);  // token of its response
   for (int i = 0; i < responses.size(); ++i)
     if (responses.length(i) > 0)
@@ -89,17 +86,16 @@ template <Divergence D, LanguageModel Student, LanguageModel Teacher>
     weights.push_back(std::min(std::exp(log_weight), how.limit));
     return TokenTerm{.divergence_weight = weights.back()};
   };
-  const double tau = options.temperature, factor = options.times_temperature_squared ? tau * tau : 1;
   const Variable<B> hidden = student.hidden(context, part.samples.prompts, responses);
   Context<B> silent;
   const auto teacher_hidden = teacher.hidden(silent, part.samples.prompts, responses);
   const Head<B> teacher_head = teacher.head();
   const auto loss = head_policy_loss(
       context, divergence, student.head(), hidden, &teacher_head, teacher_hidden.value(),
-      row_weights<B>(responses, options.reduction, total, factor),
+      row_weights<B>(responses, options.reduction, total, detail::temperature_factor(options)),
       {.tokens = detail::token_tensor<B>("reused_loss", responses.tokens, student.vocabulary()),
        .term = term},
-      {.temperature = tau, .chunk_rows = options.chunk_rows});
+      {.temperature = options.temperature, .chunk_rows = options.chunk_rows});
   double sum = 0;
   for (const double d : loss.divergence) sum += d;
   return {loss.value, sum / static_cast<double>(count), std::move(weights)};

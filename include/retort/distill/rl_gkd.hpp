@@ -126,10 +126,7 @@ template <class D, class S, LanguageModel Student, LanguageModel Teacher>
   const auto count = static_cast<std::size_t>(responses.total());
   if (std::ssize(advantage) != responses.size())
     fail<ShapeError>("rl_gkd", "{} advantages for {} responses", advantage.size(), responses.size());
-  if (count == 0) {
-    const auto nothing = TensorOf<B>::zeros({});
-    return {context.tape != nullptr ? context.tape->leaf(nothing) : Variable<B>(nothing)};
-  }
+  if (count == 0) return {detail::no_loss<B>(context).value};
   // Row weights are 1 / (B L_b): a token's slope is multiplied by L_b, for the sum over the response.
   std::vector<double> slopes;
   for (int b = 0; b < responses.size(); ++b)

@@ -34,22 +34,6 @@ struct Audit {
   }
 };
 
-namespace detail {
-
-/// Summands of the exact measurements of a row, for kernels::row_sums.
-struct DivergenceSums {
-  static constexpr std::size_t count = 5;
-
-  template <class N>
-  std::array<N, count> operator()(N log_p, N log_q) const {
-    using namespace math;
-    return {ForwardKl{}.term(log_p, log_q), ReverseKl{}.term(log_p, log_q), Jsd{0.5}.term(log_p, log_q),
-            -times_or_zero(exp(log_q), log_q), -times_or_zero(exp(log_p), log_p)};
-  }
-};
-
-}  // namespace detail
-
 /// Adds up an Audit over the parts of a step.
 class AuditSums {
  public:
@@ -72,9 +56,10 @@ class AuditSums {
                                                                   const auto* student, const auto* teacher) {
       const typename B::Device device{};
       constexpr std::size_t count = detail::DivergenceSums::count;
-      std::vector<double> sums(static_cast<std::size_t>(rows) * count);
+      Tensor<double, typename B::Device> row_sums({rows, static_cast<Index>(count)});
       kernels::row_sums(device, detail::DivergenceSums{}, rows, student_vocabulary, teacher_vocabulary,
-                        student, teacher, sums.data());
+                        student, teacher, row_sums.data());
+      const std::vector<double> sums = row_sums.to_host();
       for (std::size_t r = 0; r < sums.size(); r += count) {
         sum_.forward_kl += sums[r], sum_.reverse_kl += sums[r + 1], sum_.jsd += sums[r + 2];
         sum_.student_entropy += sums[r + 3], sum_.teacher_entropy += sums[r + 4];
@@ -82,7 +67,7 @@ class AuditSums {
       sum_.tokens += rows;
 
       const auto logs = [&](const auto* logits, Index vocabulary) {
-        TensorOf<B> out({rows});
+        StatisticTensor<B> out({rows});
         kernels::token_log_probabilities(device, rows, vocabulary, logits, tokens.data() + first, 1,
                                          out.data());
         return out.to_host();

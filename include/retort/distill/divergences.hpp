@@ -1,5 +1,8 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
+
 #include "retort/core/math.hpp"
 
 /// The divergences between a teacher's next-token distribution p and a student's q, each as two scalar
@@ -201,5 +204,35 @@ struct SymmetricKl {
   template <class F>
   void each_field(F&&) const {}
 };
+
+namespace detail {
+
+/// Cross-entropy of q under p, -sum p log q: the forward KL and the teacher's entropy (MiniLLM's corpus loss).
+struct SoftCrossEntropy {
+  static constexpr const char* name = "soft_cross_entropy";
+  template <class N>
+  RETORT_HD N term(N log_p, N log_q) const {
+    using namespace math;
+    return -times_or_zero(exp(log_p), log_q);
+  }
+  template <class N>
+  RETORT_HD N pull(N log_p, N log_q) const {
+    return ForwardKl{}.pull(log_p, log_q);
+  }
+};
+
+/// Summands of the exact measurements of a row, for kernels::row_sums.
+struct DivergenceSums {
+  static constexpr std::size_t count = 5;
+
+  template <class N>
+  RETORT_HD std::array<N, count> operator()(N log_p, N log_q) const {
+    using namespace math;
+    return {ForwardKl{}.term(log_p, log_q), ReverseKl{}.term(log_p, log_q), Jsd{0.5}.term(log_p, log_q),
+            -times_or_zero(exp(log_q), log_q), -times_or_zero(exp(log_p), log_p)};
+  }
+};
+
+}  // namespace detail
 
 }  // namespace retort

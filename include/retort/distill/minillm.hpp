@@ -150,7 +150,7 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
     const Teacher& teacher, const Rollouts& part, const TokenTargets& targets, std::size_t first_token,
     const Normaliser& total, AuditSums* audit = nullptr) {
   using B = typename Student::Backend;
-  using T = typename B::Scalar;
+  using Weight = StatisticOf<B>;
   detail::require_same_backend<Student, Teacher>();
   const Sequences& responses = part.samples.responses;
   const auto count = static_cast<std::size_t>(responses.total());
@@ -163,8 +163,8 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
     clipped += s.clipped ? 1 : 0;
     return s.term;
   };
-  std::vector<T> factors(count);
-  for (std::size_t t = 0; t < count; ++t) factors[t] = static_cast<T>(targets.single_step[first_token + t]);
+  std::vector<Weight> factors(count);
+  for (std::size_t t = 0; t < count; ++t) factors[t] = static_cast<Weight>(targets.single_step[first_token + t]);
   const auto weights = row_weights<B>(responses, how.reduction, total);  // (tokens)
 
   const Variable<B> hidden = student.hidden(context, part.samples.prompts, responses);  // (tokens, width)
@@ -176,7 +176,7 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
       context, ReverseKl{}, student.head(), hidden, &teacher_head, teacher_hidden.value(), weights,
       {.tokens = tokens,
        .term = term,
-       .divergence_weights = TensorOf<B>::from({static_cast<Index>(count)}, factors)},
+       .divergence_weights = StatisticTensor<B>::from({static_cast<Index>(count)}, factors)},
       {.chunk_rows = how.chunk_rows},
       audit != nullptr ? audit->observer<B>(tokens, student.vocabulary(), teacher.vocabulary())
                        : LogitsObserver<B>{});
@@ -191,24 +191,6 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
   return out;
 }
 
-namespace detail {
-
-/// Cross-entropy of q under p, -sum p log q: the forward KL and the teacher's entropy.
-struct SoftCrossEntropy {
-  static constexpr const char* name = "soft_cross_entropy";
-  template <class N>
-  N term(N log_p, N log_q) const {
-    using namespace math;
-    return -times_or_zero(exp(log_p), log_q);
-  }
-  template <class N>
-  N pull(N log_p, N log_q) const {
-    return ForwardKl{}.pull(log_p, log_q);
-  }
-};
-
-}  // namespace detail
-
 /// The loss of a part of the step's corpus examples (the responses of `corpus`), per token of the whole
 /// step's `total`; corpus_weight is not in it. 0 for CorpusLoss::none.
 template <class S, LanguageModel Student, LanguageModel Teacher>
@@ -217,7 +199,6 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
                                                           const Student& student, const Teacher& teacher,
                                                           const Batch& corpus, const Normaliser& total) {
   using B = typename Student::Backend;
-  using T = typename B::Scalar;
   const ObjectiveOptions options{.reduction = Reduction::per_token, .chunk_rows = how.chunk_rows};
   if (how.corpus == CorpusLoss::none || corpus.responses.total() == 0)
     return objective_loss(CrossEntropy{}, context, student, &teacher, Batch{}, total, options);
@@ -236,7 +217,7 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
            [](Index, double log_q) {
              return TokenTerm{-0.5 * log_q, -0.5};
            },
-       .divergence_weights = TensorOf<B>::full({count}, T(0.5))},
+       .divergence_weights = StatisticTensor<B>::full({count}, StatisticOf<B>(0.5))},
       {.chunk_rows = how.chunk_rows});
   double sum = 0;
   for (std::size_t t = 0; t < loss.term.size(); ++t) sum += loss.term[t] + 0.5 * loss.divergence[t];

@@ -40,10 +40,10 @@ struct Normaliser {
 /// Weight of each response token's loss, in the order of `responses.tokens`. No token: no weight, and a loss
 /// of 0.
 template <Backend B>
-[[nodiscard]] TensorOf<B> row_weights(const Sequences& responses, Reduction reduction,
+[[nodiscard]] StatisticTensor<B> row_weights(const Sequences& responses, Reduction reduction,
                                       const Normaliser& total, double factor = 1) {
-  using T = typename B::Scalar;
-  std::vector<T> weights;
+  using S = StatisticOf<B>;
+  std::vector<S> weights;
   weights.reserve(static_cast<std::size_t>(responses.total()));
   for (int i = 0; i < responses.size(); ++i) {
     const int length = responses.length(i);
@@ -52,9 +52,9 @@ template <Backend B>
             ? static_cast<double>(total.tokens)
             : static_cast<double>(total.sequences) *
                   (reduction == Reduction::per_sequence ? static_cast<double>(length) : 1.0);
-    for (int t = 0; t < length; ++t) weights.push_back(static_cast<T>(factor / divisor));
+    for (int t = 0; t < length; ++t) weights.push_back(static_cast<S>(factor / divisor));
   }
-  return TensorOf<B>::from({static_cast<Index>(weights.size())}, weights);
+  return StatisticTensor<B>::from({static_cast<Index>(weights.size())}, weights);
 }
 
 /// The loss of SFT and SeqKD: -log q of the responses' tokens. Needs no teacher.

@@ -120,7 +120,6 @@ template <class D, class S, LanguageModel Student, LanguageModel Teacher>
     const Teacher* teacher, const Batch& part, std::span<const double> advantage, const Normaliser& total,
     AuditSums* audit = nullptr) {
   using B = typename Student::Backend;
-  using T = typename B::Scalar;
   detail::require_same_backend<Student, Teacher>();
   const Sequences& responses = part.responses;
   const auto count = static_cast<std::size_t>(responses.total());
@@ -151,7 +150,7 @@ template <class D, class S, LanguageModel Student, LanguageModel Teacher>
              const double slope = slopes[static_cast<std::size_t>(row)];
              return TokenTerm{slope * log_q, slope};
            },
-       .divergence_weights = TensorOf<B>::full({static_cast<Index>(count)}, static_cast<T>(how.alpha))},
+       .divergence_weights = StatisticTensor<B>::full({static_cast<Index>(count)}, static_cast<StatisticOf<B>>(how.alpha))},
       {.chunk_rows = how.chunk_rows},
       audit != nullptr && teacher != nullptr
           ? audit->observer<B>(tokens, student.vocabulary(), teacher->vocabulary())

@@ -41,9 +41,9 @@ inline void require_numbers(const SparseTargets& targets, const Batch& batch) {
 /// The targets on the student's device, in its numbers.
 template <Backend B>
 [[nodiscard]] SparseTeacherRows<B> sparse_rows(const SparseTargets& targets) {
-  using T = typename B::Scalar;
+  using S = StatisticOf<B>;
   const auto numbers = [](const Shape& shape, const std::vector<double>& x) {
-    return TensorOf<B>::from(shape, std::vector<T>(x.begin(), x.end()));
+    return StatisticTensor<B>::from(shape, std::vector<S>(x.begin(), x.end()));
   };
   const Index rows = targets.rows(), k = targets.k;
   return {.ids = IndexTensor<B>::from({rows, k}, targets.ids),
@@ -92,7 +92,8 @@ template <LanguageModel Teacher>
   const Variable<B> hidden = teacher.hidden(silent, batch.prompts, batch.responses);  // (rows, width)
   const Index chunk = std::min(
       rows, detail::chunk_of({.chunk_rows = options.chunk_rows}, columns * static_cast<Index>(sizeof(T))));
-  TensorOf<B> logits({chunk, columns}), log_p({chunk, k}), log_tail({chunk});
+  TensorOf<B> logits({chunk, columns});
+  StatisticTensor<B> log_p({chunk, k}), log_tail({chunk});
   IndexTensor<B> ids({chunk, k});
   for (Index first = 0; first < rows; first += chunk) {
     const Index n = std::min(chunk, rows - first);

@@ -27,6 +27,7 @@ class AnySampler {
   void filter(T* logits, Index n, std::vector<Index>& scratch) const {
     if (draw_) draw_->filter(logits, n, scratch);
   }
+  bool add_to(SamplerSteps& steps) const { return draw_ ? draw_->add_to(steps) : Greedy{}.add_to(steps); }
   [[nodiscard]] const char* problem() const { return draw_ ? draw_->problem() : nullptr; }
   template <class F>
   void each_field(F&& f) const {

@@ -90,11 +90,13 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
     if (list.size() > width) list.pop_back();
   };
 
+  detail::HostRows<B> host;
   for (Index t = 0; t < options.max_tokens && !live.empty(); ++t) {
     const Index rows = state.sequences();
     TensorOf<B> log_p({rows, v});
     project(model.head(), rows, std::as_const(state.hidden).data(), log_p.data());
     kernels::log_softmax(typename B::Device{}, rows, v, std::as_const(log_p).data(), log_p.data());
+    host.take(log_p, rows);
 
     std::vector<std::int32_t> kept_rows, tokens;
     std::vector<std::size_t> still_live;
@@ -102,7 +104,7 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
     for (const std::size_t prompt : live) {
       std::vector<Candidate> candidates;
       for (const Beam& beam : beams[prompt]) {
-        const auto* p = std::as_const(log_p).data() + Index{row} * v;
+        const auto* p = std::as_const(host).row(row);
         if (v > 0 && p[0] != p[0])
           fail<NumericError>("beam_search", "the log-probabilities after {} tokens are NaN", t);
         for (std::int32_t token = 0; token < v; ++token)

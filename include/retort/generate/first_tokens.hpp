@@ -18,6 +18,9 @@ struct FirstTokens {
   void filter(T* logits, Index n, std::vector<Index>&) const {
     if (count < n) std::fill(logits + count, logits + n, -std::numeric_limits<T>::infinity());
   }
+  bool add_to(SamplerSteps& steps) const {
+    return steps.add(SamplerSteps::Kind::first_tokens, static_cast<double>(count));
+  }
   [[nodiscard]] constexpr const char* problem() const {
     return count > 0 ? nullptr : "count must be at least 1";
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "retort/core/philox.hpp"
+#include "retort/generate/host_rows.hpp"
 #include "retort/generate/samplers.hpp"
 #include "retort/generate/shared_prompts.hpp"
 #include "retort/models/language_model.hpp"
@@ -67,7 +68,22 @@ class ModelRows {
     project(model_.head(), live, std::as_const(state_.hidden).data(), logits_.data());
   }
   [[nodiscard]] DrawnToken draw(Index row, double u, std::vector<Index>& scratch) {
-    return draw_token(sampler_, logits_.data() + row * vocabulary(), vocabulary(), u, scratch);
+    return draw_token(sampler_, host_.row(row), vocabulary(), u, scratch);
+  }
+  /// Draws of all live rows where the device can: false if it cannot, and the logits are on the host then.
+  [[nodiscard]] bool draw_all(std::span<const double> u, std::vector<DrawnToken>& drawn) {
+    using Device = typename Backend::Device;
+    const auto live = static_cast<Index>(u.size());
+    if constexpr (!std::same_as<Device, CpuDevice> && DescribedSampler<S>) {
+      SamplerSteps steps;
+      if (sampler_.add_to(steps)) {
+        kernels::draw_tokens(Device{}, steps, live, vocabulary(), logits_.data(), u.data(), drawn.data());
+        for (const DrawnToken& d : drawn) require_drawn(d);
+        return true;
+      }
+    }
+    host_.take(logits_, live);
+    return false;
   }
   void select(const std::vector<std::int32_t>& rows) { state_.select(rows); }
   void advance(const std::vector<std::int32_t>& tokens) { model_.advance(state_, tokens); }
@@ -77,6 +93,7 @@ class ModelRows {
   const S& sampler_;
   DecodeState<Backend> state_;
   TensorOf<Backend> logits_;  // (prompts, vocabulary), of the live sequences
+  HostRows<Backend> host_;
 };
 
 /// What `decode` returns.
@@ -114,13 +131,14 @@ template <class MakeRows, class Observer>
     const auto n = static_cast<Index>(live.size());
     rows.compute(n);
     std::vector<Drawn> chosen(live.size());
-    parallel_for(n, 8192 / (rows.vocabulary() + 1) + 1, [&](Index begin, Index end) {
-      std::vector<Index> scratch;
-      for (Index i = begin; i < end; ++i) {
-        const double u = keys[live[static_cast<std::size_t>(i)]].uniform(static_cast<std::uint64_t>(t));
-        chosen[static_cast<std::size_t>(i)] = rows.draw(i, u, scratch);
-      }
-    });
+    std::vector<double> u(live.size());
+    for (std::size_t i = 0; i < u.size(); ++i) u[i] = keys[live[i]].uniform(static_cast<std::uint64_t>(t));
+    if (!rows.draw_all(u, chosen))
+      parallel_for(n, 8192 / (rows.vocabulary() + 1) + 1, [&](Index begin, Index end) {
+        std::vector<Index> scratch;
+        for (Index i = begin; i < end; ++i)
+          chosen[static_cast<std::size_t>(i)] = rows.draw(i, u[static_cast<std::size_t>(i)], scratch);
+      });
     std::vector<std::int32_t> kept, tokens;
     std::vector<std::size_t> still_live;
     for (std::size_t i = 0; i < live.size(); ++i) {
@@ -184,7 +202,7 @@ template <LanguageModel M, Sampler S, std::invocable<std::size_t, const DrawnTok
 /// Log-probability of every response token under the model (softmax at `temperature`), in the order of
 /// `responses.tokens`: what `generate` reports for its own samples at temperature 1.
 template <LanguageModel M>
-[[nodiscard]] std::vector<typename M::Backend::Scalar> response_log_probabilities(const M& model,
+[[nodiscard]] std::vector<StatisticOf<typename M::Backend>> response_log_probabilities(const M& model,
                                                                                   const Sequences& prompts,
                                                                                   const Sequences& responses,
                                                                                   double temperature = 1) {
@@ -193,7 +211,7 @@ template <LanguageModel M>
   const auto hidden = model.hidden(context, prompts, responses);  // (tokens, width)
   const Index rows = hidden.shape()[0], v = model.vocabulary(), width = hidden.shape()[1];
   const auto targets = detail::token_tensor<B>("response_log_probabilities", responses.tokens, v);
-  TensorOf<B> out({rows});
+  StatisticTensor<B> out({rows});
   const Index chunk = detail::chunk_of({}, v * static_cast<Index>(sizeof(typename B::Scalar)));
   TensorOf<B> logits({std::min(rows, chunk), v});
   for (Index first = 0; first < rows; first += chunk) {

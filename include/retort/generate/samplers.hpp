@@ -2,24 +2,34 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <limits>
 #include <tuple>
 #include <vector>
 
 #include "retort/core/error.hpp"
+#include "retort/core/sampling.hpp"
 #include "retort/kernels/cpu/row.hpp"
 
 /// Sampling policies: how a next token is chosen from a row of logits. A filter changes the logits in place
 /// (-inf: never drawn); filters compose in the order given, by convention temperature, then top-k, then
 /// top-p. `filter(logits, n, scratch)` gets one row of n logits and a vector to reuse for ids; `problem()` is
-/// nullptr, or what is wrong with the values; `each_field(f)` names them for the run's log.
+/// nullptr, or what is wrong with the values; `each_field(f)` names them for the run's log; `add_to(steps)`, which
+/// a sampler need not have, describes it to a device that draws by itself (others copy logits to the host).
 namespace retort {
+
+/// A sampler or filter that can say what it does as numbers.
+template <class F>
+concept DescribedSampler = requires(const F f, SamplerSteps steps) {
+  { f.add_to(steps) } -> std::same_as<bool>;
+};
 
 /// The most probable token; of equals the one with the lowest id. Draws no random number.
 struct Greedy {
   static constexpr const char* name = "greedy";
   template <class T>
   void filter(T*, Index, std::vector<Index>&) const {}
+  bool add_to(SamplerSteps& steps) const { return steps.takes_highest = true; }
   template <class F>
   void each_field(F&&) const {}
 };
@@ -37,6 +47,7 @@ struct Temperature {
       kernels::cpu::store(kernels::cpu::load(logits + i, c) * inverse, logits + i, c);
     });
   }
+  bool add_to(SamplerSteps& steps) const { return steps.add(SamplerSteps::Kind::temperature, value); }
   [[nodiscard]] constexpr const char* problem() const {
     return value > 0 && value <= std::numeric_limits<double>::max()
                ? nullptr
@@ -80,6 +91,9 @@ struct TopK {
     std::nth_element(ids.begin(), ids.begin() + (k - 1), ids.end(), detail::by_probability(logits));
     detail::keep_only(logits, n, ids.data(), k);
   }
+  bool add_to(SamplerSteps& steps) const {
+    return steps.add(SamplerSteps::Kind::top_k, static_cast<double>(k));
+  }
   [[nodiscard]] constexpr const char* problem() const { return k >= 0 ? nullptr : "k must be at least 0"; }
   template <class F>
   void each_field(F&& f) const {
@@ -113,6 +127,7 @@ struct TopP {
     }
     detail::keep_only(logits, n, heap.data() + (end - heap.begin()), heap.end() - end);
   }
+  bool add_to(SamplerSteps& steps) const { return steps.add(SamplerSteps::Kind::top_p, p); }
   [[nodiscard]] constexpr const char* problem() const {
     return p > 0 && p <= 1 ? nullptr : "p must lie in (0, 1]";
   }
@@ -135,6 +150,9 @@ struct Filters {
   template <class T>
   void filter(T* logits, Index n, std::vector<Index>& scratch) const {
     std::apply([&](const auto&... f) { (f.filter(logits, n, scratch), ...); }, filters);
+  }
+  bool add_to(SamplerSteps& steps) const requires(DescribedSampler<F>&&...) {
+    return std::apply([&](const auto&... f) { return (f.add_to(steps) && ...); }, filters);
   }
   [[nodiscard]] constexpr const char* problem() const {
     const char* first = nullptr;
@@ -170,13 +188,6 @@ template <Sampler S>
 }
 
 }  // namespace detail
-
-/// A token chosen from a row of logits.
-struct DrawnToken {
-  std::int32_t token = 0;
-  double log_probability = 0;  ///< under the model: softmax of the unfiltered logits at temperature 1
-  double log_draw = 0;         ///< under the distribution it was drawn from (0 for Greedy)
-};
 
 namespace detail {
 
@@ -221,6 +232,16 @@ void to_probabilities(const S& sampler, T* logits, Index n, std::vector<Index>& 
     using P = kernels::cpu::Pack<T>;
     kernels::cpu::store(exp(kernels::cpu::load(logits + i, c) - P(shift)), logits + i, c);
   });
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// NumericError for what a device reports instead of a token: -1, no number; -2, nothing left by the filters.
+inline void require_drawn(const DrawnToken& drawn) {
+  if (drawn.token == -1) fail<NumericError>("draw_token", "the logits are NaN, infinite or all -inf");
+  if (drawn.token < -1) fail<NumericError>("draw_token", "the sampler left no token to draw");
 }
 
 }  // namespace detail

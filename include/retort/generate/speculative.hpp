@@ -62,7 +62,6 @@ class Speculation {
         ahead_(std::min(options.draft_tokens, options.max_tokens - 1)),
         teacher_state_(teacher.start(prompts, options.max_tokens)),
         draft_state_(draft.start(prompts, options.max_tokens)),
-        proposed_rows_({ahead_ * prompts.size(), draft.vocabulary()}),
         responses_(static_cast<std::size_t>(prompts.size())) {
     for (std::size_t i = 0; i < responses_.size(); ++i) live_.push_back(i);
   }
@@ -94,7 +93,7 @@ class Speculation {
 
  private:
   using B = typename Teacher::Backend;
-  using T = typename B::Scalar;
+  using T = StatisticOf<B>;
 
   struct Response {
     std::vector<DrawnToken> drawn;
@@ -112,14 +111,18 @@ class Speculation {
   const Observer& observe_;
   Index tokens_, ahead_;  // of the common vocabulary; that the draft may run ahead
   DecodeState<B> teacher_state_, draft_state_;
-  TensorOf<B> proposed_rows_;  // (steps of the draft * live, draft's vocabulary): q of every proposal
+  struct Rows {
+    TensorOf<B> logits;  // (sequences, vocabulary)
+    HostRows<B> host;
+  };
+  std::vector<Rows> proposed_;  // q of every proposal, by steps of the draft
   std::vector<Response> responses_;
   std::vector<std::size_t> live_;  // numbers of the responses that are going on
   Speculated out_;
 
   [[nodiscard]] Index grain() const { return 8192 / (tokens_ + 1) + 1; }
   [[nodiscard]] T* proposed_row(Index step, Index i) {
-    return proposed_rows_.data() + (step * std::ssize(live_) + i) * draft_.vocabulary();
+    return proposed_[static_cast<std::size_t>(step)].host.row(i);
   }
   [[nodiscard]] Response& live(Index i) { return responses_[live_[static_cast<std::size_t>(i)]]; }
 
@@ -157,7 +160,11 @@ class Speculation {
     }
     for (Index step = 0; unread.total() > 0; ++step) {
       (void)draft_.extend(draft_state_, unread);
-      project(draft_.head(), n, std::as_const(draft_state_.hidden).data(), proposed_row(step, 0));
+      if (step == std::ssize(proposed_))
+        proposed_.push_back({TensorOf<B>({std::ssize(responses_), draft_.vocabulary()}), {}});
+      Rows& rows = proposed_[static_cast<std::size_t>(step)];
+      project(draft_.head(), n, std::as_const(draft_state_.hidden).data(), rows.logits.data());
+      rows.host.take(rows.logits, n);
       parallel_for(n, grain(), [&](Index begin, Index end) {
         std::vector<Index> scratch;
         for (Index i = begin; i < end; ++i) {
@@ -188,6 +195,8 @@ class Speculation {
     const Index vocabulary = teacher_.vocabulary();
     TensorOf<B> logits({hidden.shape()[0], vocabulary});
     project(teacher_.head(), hidden.shape()[0], std::as_const(hidden).data(), logits.data());
+    HostRows<B> host;
+    host.take(logits, hidden.shape()[0]);
     std::vector<Index> first(live_.size());
     std::vector<std::size_t> known(live_.size());
     Index rows = 0;
@@ -198,7 +207,7 @@ class Speculation {
     }
     parallel_for(n, grain(), [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i)
-        judge_one(i, logits.data() + first[static_cast<std::size_t>(i)] * vocabulary);
+        judge_one(i, host.row(first[static_cast<std::size_t>(i)]));
     });
     ++out_.teacher_passes;
     std::vector<std::int32_t> teacher_back, draft_back;

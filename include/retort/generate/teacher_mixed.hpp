@@ -71,7 +71,7 @@ template <LanguageModel Student, LanguageModel Teacher, Sampler S>
 class MixedRows {
  public:
   using Backend = typename Student::Backend;
-  using T = typename Backend::Scalar;
+  using T = StatisticOf<Backend>;
   using Drawn = MixedToken;
 
   MixedRows(const Student& student, const Teacher& teacher, const TeacherMixed<S>& how,
@@ -89,9 +89,14 @@ class MixedRows {
     project(student_.head(), live, std::as_const(student_state_.hidden).data(), student_logits_.data());
     project(teacher_.head(), live, std::as_const(teacher_state_.hidden).data(), teacher_logits_.data());
   }
+  [[nodiscard]] bool draw_all(std::span<const double> u, std::vector<MixedToken>&) {
+    student_rows_.take(student_logits_, std::ssize(u));
+    teacher_rows_.take(teacher_logits_, std::ssize(u));
+    return false;
+  }
   [[nodiscard]] MixedToken draw(Index row, double u, std::vector<Index>& scratch) const {
     const Index vs = student_.vocabulary(), vt = teacher_.vocabulary(), common = std::min(vs, vt);
-    const T *student = student_logits_.data() + row * vs, *teacher = teacher_logits_.data() + row * vt;
+    const T *student = student_rows_.row(row), *teacher = teacher_rows_.row(row);
     std::vector<T> mixed(static_cast<std::size_t>(common));
     mix_rows(how_.alpha, student, teacher, common, mixed.data());
     const DrawnToken drawn = draw_token(how_.sampler, mixed.data(), common, u, scratch);
@@ -115,6 +120,7 @@ class MixedRows {
   const TeacherMixed<S>& how_;
   DecodeState<Backend> student_state_, teacher_state_;
   TensorOf<Backend> student_logits_, teacher_logits_;  // (prompts, vocabulary), of the live sequences
+  HostRows<Backend> student_rows_, teacher_rows_;
 };
 
 }  // namespace detail

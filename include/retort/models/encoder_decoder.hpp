@@ -220,10 +220,8 @@ class EncoderDecoder {
     const auto init_block = [&](Block& b) {
       init_normal(b.attention.qkv.weight, key, width);
       auto queries = b.attention.qkv.weight.value.slice(0, config_.heads * config_.head_width);
-      kernels::map(
-          typename B::Device{}, Write::overwrite, queries.size(),
-          [f = static_cast<typename B::Scalar>(q / width)](auto x) { return x * decltype(x)(f); },
-          queries.data(), queries.data());
+      kernels::map(typename B::Device{}, Write::overwrite, queries.size(), functors::Times{q / width},
+                   queries.data(), std::as_const(queries).data());
       init_normal(b.attention.output.weight, key, inner);
       b.ff.init(key, width, hidden);
     };

@@ -63,7 +63,6 @@ struct DecodeState {
 
   /// Keeps the live sequences `rows`, in that order: finished ones leave the batch, beams are copied.
   void select(const std::vector<std::int32_t>& rows) {
-    using T = typename B::Scalar;
     cache.select(rows);
     if (prompts.count() > 0) {
       kernels::Segments kept;
@@ -75,7 +74,7 @@ struct DecodeState {
     const auto index = IndexTensor<B>::from({n}, rows);
     TensorOf<B> h({n, hidden.last()});
     kernels::take_rows(typename B::Device{}, n, hidden.last(), std::as_const(hidden).data(), index.data(),
-                       T(1), h.data());
+                       StatisticOf<B>(1), h.data());
     hidden = h;
   }
 };

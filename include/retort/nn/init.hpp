@@ -19,9 +19,9 @@ namespace retort {
 /// Values from N(0, deviation^2), by `key` and the parameter's name.
 template <Backend B>
 void init_normal(Parameter<B>& p, RandomKey key, double deviation) {
-  using T = typename B::Scalar;
-  kernels::fill_normal(typename B::Device{}, key_for(key, p.name), p.value.size(), T(0),
-                       static_cast<T>(deviation), p.value.data());
+  using S = StatisticOf<B>;
+  kernels::fill_normal(typename B::Device{}, key_for(key, p.name), p.value.size(), S(0),
+                       static_cast<S>(deviation), p.value.data());
 }
 
 /// Every value equal to `value`.

@@ -53,11 +53,8 @@ struct KvCache {
   void append(Index l, const AttentionLayout& layout, const Columns<B>& kv) {
     auto& cache = layers[static_cast<std::size_t>(l)];
     const Index width = cache.shape()[1];
-    for (std::size_t i = 0; i < slot.size(); ++i) {
-      const Index rows = layout.queries.length[i];
-      kernels::copy_rows(typename B::Device{}, rows, width, kv.data() + layout.queries.begin[i] * kv.stride(),
-                         kv.stride(), cache.data() + (slot[i] * capacity + length[i]) * width, width);
-    }
+    kernels::append_rows(typename B::Device{}, layout.queries, layout.keys, width, kv.data(), kv.stride(),
+                         cache.data(), width);
   }
 
   /// Counts the tokens of `rows` as cached, after all layers have stored them.

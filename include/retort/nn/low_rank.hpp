@@ -29,8 +29,8 @@ struct LowRank {
         first_row(first),
         scale(scale_by),
         dropout(dropout_by) {
-    using T = typename B::Scalar;
-    const T bound = static_cast<T>(1 / std::sqrt(static_cast<double>(in)));
+    using S = StatisticOf<B>;
+    const S bound = static_cast<S>(1 / std::sqrt(static_cast<double>(in)));
     kernels::fill_uniform(typename B::Device{}, key_for(key, a.name), a.value.size(), -bound, bound,
                           a.value.data());
     init_constant(b, 0);
@@ -50,7 +50,7 @@ struct LowRank {
     using T = typename B::Scalar;
     const Index in = a.shape()[1], rank = a.shape()[0];
     kernels::gemm(typename B::Device{}, kernels::Op::none, kernels::Op::none, rows(), in, rank,
-                  static_cast<T>(scale), b.value.data(), rank, a.value.data(), in, T(1),
+                  static_cast<StatisticOf<B>>(scale), b.value.data(), rank, a.value.data(), in, T(1),
                   weight.data() + first_row * in, in);
   }
 };

@@ -11,9 +11,7 @@ template <Backend B>
 [[nodiscard]] Variable<B> add(const Variable<B>& a, const Variable<B>& b) {
   require_shape("add", "second argument", b.shape(), a.shape());
   TensorOf<B> y(a.shape());
-  kernels::map(
-      typename B::Device{}, Write::overwrite, y.size(), [](auto u, auto v) { return u + v; }, y.data(),
-      a.data(), b.data());
+  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Add{}, y.data(), a.data(), b.data());
   return record(
       "add", y,
       [a, b](const TensorOf<B>& dy) {
@@ -28,16 +26,13 @@ template <Backend B>
 [[nodiscard]] Variable<B> subtract(const Variable<B>& a, const Variable<B>& b) {
   require_shape("subtract", "second argument", b.shape(), a.shape());
   TensorOf<B> y(a.shape());
-  kernels::map(
-      typename B::Device{}, Write::overwrite, y.size(), [](auto u, auto v) { return u - v; }, y.data(),
-      a.data(), b.data());
+  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Subtract{}, y.data(), a.data(), b.data());
   return record(
       "subtract", y,
       [a, b](const TensorOf<B>& dy) {
         pass_gradient(a, dy);
         if (auto db = gradient_target(b))
-          kernels::map(
-              typename B::Device{}, db.write, dy.size(), [](auto g) { return -g; }, db.data, dy.data());
+          kernels::map(typename B::Device{}, db.write, dy.size(), functors::Negate{}, db.data, dy.data());
       },
       a, b);
 }
@@ -47,7 +42,7 @@ template <Backend B>
 [[nodiscard]] Variable<B> multiply(const Variable<B>& a, const Variable<B>& b) {
   require_shape("multiply", "second argument", b.shape(), a.shape());
   TensorOf<B> y(a.shape());
-  const auto product = [](auto u, auto v) { return u * v; };
+  const functors::Multiply product;
   kernels::map(typename B::Device{}, Write::overwrite, y.size(), product, y.data(), a.data(), b.data());
   return record(
       "multiply", y,
@@ -64,7 +59,7 @@ template <Backend B>
 template <Backend B>
 [[nodiscard]] Variable<B> scale(const Variable<B>& x, double factor) {
   TensorOf<B> y(x.shape());
-  const auto times = [f = static_cast<typename B::Scalar>(factor)](auto v) { return v * decltype(v)(f); };
+  const functors::Times times{factor};
   kernels::map(typename B::Device{}, Write::overwrite, y.size(), times, y.data(), x.data());
   return record(
       "scale", y,
@@ -80,15 +75,14 @@ template <Backend B>
 [[nodiscard]] Variable<B> sum(const Variable<B>& x) {
   using T = typename B::Scalar;
   const double total =
-      kernels::sum_of(typename B::Device{}, x.data(), x.value().size(), [](auto v) { return v; });
+      kernels::sum_of(typename B::Device{}, x.data(), x.value().size(), functors::Identity{});
   return record(
       "sum", TensorOf<B>::full({}, static_cast<T>(total)),
       [x](const TensorOf<B>& dy) {
         if (auto dx = gradient_target(x)) {
           const T g = dy.item();
-          kernels::map(
-              typename B::Device{}, dx.write, x.value().size(), [g](auto v) { return decltype(v)(g); },
-              dx.data, x.data());
+          kernels::map(typename B::Device{}, dx.write, x.value().size(), functors::Constant{static_cast<double>(g)},
+                       dx.data, x.data());
         }
       },
       x);

@@ -155,7 +155,7 @@ template <Backend B>
   const Index rows = q.rows.shape()[0];
   const bool q_covered = layout->queries.covers(rows), kv_covered = layout->keys.covers(k.rows.shape()[0]);
   TensorOf<B> o = q_covered ? TensorOf<B>({rows, q.width}) : TensorOf<B>::zeros({rows, q.width});
-  TensorOf<B> lse({rows, options.heads});  // log sum exp of each row of scores
+  StatisticTensor<B> lse({rows, options.heads});  // log sum exp of each row of scores
   kernels::attention(typename B::Device{}, shape, layout->queries, layout->keys, q.data(), k.data(), v.data(),
                      b.data(), o.data(), lse.data());
   return record(
@@ -164,7 +164,7 @@ template <Backend B>
         detail::ColumnGradients<B> gradients({{q, q_covered}, {k, kv_covered}, {v, kv_covered}});
         const auto db = zeroed_gradient_target(b);
         kernels::attention_backward<T>(typename B::Device{}, shape, layout->queries, layout->keys, q.data(),
-                                       k.data(), v.data(), b.data(), lse.data(), d_o.data(),
+                                       k.data(), v.data(), b.data(), o.data(), lse.data(), d_o.data(),
                                        {gradients.data(q), gradients.data(k), gradients.data(v), db.data});
         gradients.pass();
       },

@@ -23,27 +23,28 @@ template <Backend B>
     if (id < 0 || id >= v) fail<ShapeError>("cross_entropy", "target {} is outside [0, {})", id, v);
     ++counted;
   }
-  std::vector<T> weight(ids.size());
+  using S = StatisticOf<B>;
+  std::vector<S> weight(ids.size());
   for (std::size_t r = 0; r < ids.size(); ++r) {
-    weight[r] = ids[r] == ignore ? T(0) : T(1) / static_cast<T>(counted);
+    weight[r] = ids[r] == ignore ? S(0) : S(1) / static_cast<S>(counted);
     if (ids[r] == ignore) ids[r] = 0;
   }
   const auto safe = IndexTensor<B>::from({rows}, ids);
-  const auto weights = TensorOf<B>::from({rows}, weight);
+  const auto weights = StatisticTensor<B>::from({rows}, weight);
   const bool wanted = logits.requires_grad();
   TensorOf<B> gradient = wanted ? logits.value().clone() : logits.value();  // without gradient only read
-  std::vector<double> loss(ids.size());
+  Tensor<double, typename B::Device> losses({rows});
   kernels::cross_entropy(typename B::Device{}, rows, v, gradient.data(), safe.data(), weights.data(), wanted,
-                         loss.data());
+                         losses.data());
+  const std::vector<double> loss = losses.to_host();
   double total = 0;
   for (std::size_t r = 0; r < loss.size(); ++r) total += static_cast<double>(weight[r]) * loss[r];
   return record(
       "cross_entropy", TensorOf<B>::full({}, static_cast<T>(total)),
       [=](const TensorOf<B>& upstream) {
         if (auto d = gradient_target(logits))
-          kernels::map(
-              typename B::Device{}, d.write, gradient.size(),
-              [u = upstream.item()](auto g) { return g * decltype(g)(u); }, d.data, gradient.data());
+          kernels::map(typename B::Device{}, d.write, gradient.size(),
+                       functors::Times{static_cast<double>(upstream.item())}, d.data, gradient.data());
       },
       logits);
 }

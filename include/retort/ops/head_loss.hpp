@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "retort/autograd/context.hpp"
+#include "retort/kernels/cpu/gather.hpp"
 #include "retort/kernels/cpu/gemm.hpp"
 #include "retort/kernels/cpu/norm.hpp"
 #include "retort/kernels/cpu/row_loss.hpp"
@@ -30,13 +31,10 @@ struct Head {
 template <Backend B>
 void project(const Head<B>& head, Index rows, const typename B::Scalar* hidden, typename B::Scalar* logits) {
   using T = typename B::Scalar;
-  using kernels::Op;
-  const typename B::Device device{};
-  const Index v = head.vocabulary(), d = head.width();
-  kernels::gemm(device, Op::none, Op::transpose, rows, v, d, static_cast<T>(head.scale), hidden, d,
-                std::as_const(head.weight->value).data(), d, T(0), logits, v);
-  if (head.bias != nullptr)
-    kernels::add_bias(device, rows, v, std::as_const(head.bias->value).data(), logits);
+  const T* bias = head.bias != nullptr ? std::as_const(head.bias->value).data() : nullptr;
+  kernels::linear(typename B::Device{}, rows, head.vocabulary(), head.width(),
+                  static_cast<StatisticOf<B>>(head.scale), hidden, std::as_const(head.weight->value).data(), bias,
+                  logits);
 }
 
 /// A weighted sum of row losses.
@@ -64,19 +62,22 @@ inline Index chunk_of(const HeadLossOptions& o, Index bytes_per_row) {
 /// code around it.
 template <Backend B>
 using RowPass =
-    std::function<void(Index, Index, typename B::Scalar*, const typename B::Scalar*, bool, double*)>;
+    std::function<void(Index, Index, typename B::Scalar*, const StatisticOf<B>*, bool, double*)>;
+
+/// The losses of rows, on the device.
+template <Backend B>
+using RowLosses = Tensor<double, typename B::Device>;
 
 /// Runs `row_pass` over chunks of rows. With `gradient`, dh (rows, width; nullptr: not wanted) receives the
 /// gradient to the hidden states, and the head's parameters theirs.
 template <Backend B>
-void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const TensorOf<B>& weights, Index chunk,
-                bool gradient, typename B::Scalar* dh, std::vector<double>& per_row,
-                const RowPass<B>& row_pass) {
+void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const StatisticTensor<B>& weights, Index chunk,
+                bool gradient, typename B::Scalar* dh, RowLosses<B>& per_row, const RowPass<B>& row_pass) {
   using T = typename B::Scalar;
   using kernels::Op;
   const typename B::Device device{};
   const Index rows = hidden.shape()[0], v = head.vocabulary(), d = head.width();
-  const T s = static_cast<T>(head.scale);
+  const auto s = static_cast<StatisticOf<B>>(head.scale);
   TensorOf<B> logits({std::min(chunk, rows), v});
   for (Index first = 0; first < rows; first += chunk) {
     const Index n = std::min(chunk, rows - first);
@@ -114,7 +115,7 @@ std::vector<const Parameter<B>*> trainable_of(const Head<B>& head) {
 /// `backward`: ValueError.
 template <Backend B>
 HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& head,
-                      const Variable<B>& hidden, const TensorOf<B>& weights, Index chunk,
+                      const Variable<B>& hidden, const StatisticTensor<B>& weights, Index chunk,
                       RowPass<B> row_pass) {
   using T = typename B::Scalar;
   if (hidden.value().rank() != 2 || hidden.shape()[1] != head.width())
@@ -125,13 +126,14 @@ HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& 
 
   if (hidden.requires_grad() && context.tape != nullptr) context.tape->require_open(hidden, op);
 
-  std::vector<double> per_row(static_cast<std::size_t>(rows));
+  RowLosses<B> losses({rows});
   const auto trained = trainable_of(head);
   const bool gradient = context.tape != nullptr && (hidden.requires_grad() || !trained.empty());
   TensorOf<B> dh = gradient && hidden.requires_grad() ? TensorOf<B>(hidden.shape()) : TensorOf<B>{};
-  for_chunks(head, hidden.value(), weights, chunk, gradient, dh.data(), per_row, row_pass);
+  for_chunks(head, hidden.value(), weights, chunk, gradient, dh.data(), losses, row_pass);
 
-  const std::vector<T> w = weights.to_host();
+  std::vector<double> per_row = losses.to_host();
+  const auto w = weights.to_host();
   double total = 0;
   for (std::size_t r = 0; r < per_row.size(); ++r) total += static_cast<double>(w[r]) * per_row[r];
   const auto value = TensorOf<B>::full({}, static_cast<T>(total));
@@ -152,16 +154,15 @@ HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& 
                   if (dh) pass_gradient(hidden, dh);
                   return;
                 }
-                TensorOf<B> rest = weights.clone(), more = dh ? TensorOf<B>(dh.shape()) : TensorOf<B>{};
-                kernels::map(
-                    typename B::Device{}, Write::overwrite, rest.size(),
-                    [u](auto x) { return x * decltype(x)(u - T(1)); }, rest.data(), weights.data());
-                std::vector<double> unused(static_cast<std::size_t>(rows));
+                StatisticTensor<B> rest(weights.shape());
+                kernels::map(typename B::Device{}, Write::overwrite, rest.size(),
+                             functors::Times{static_cast<double>(u - T(1))}, rest.data(), weights.data());
+                TensorOf<B> more = dh ? TensorOf<B>(dh.shape()) : TensorOf<B>{};
+                RowLosses<B> unused({rows});
                 for_chunks(head, hidden.value(), rest, chunk, true, more.data(), unused, row_pass);
                 if (!dh) return;
-                kernels::map(
-                    typename B::Device{}, Write::accumulate, more.size(), [](auto x) { return x; },
-                    more.data(), dh.data());
+                kernels::map(typename B::Device{}, Write::accumulate, more.size(), functors::Identity{}, more.data(),
+                             std::as_const(dh).data());
                 pass_gradient(hidden, more);
               }),
           std::move(per_row)};
@@ -180,7 +181,8 @@ template <class Divergence, Backend B>
 [[nodiscard]] HeadLoss<B> head_divergence(const Context<B>& context, const Divergence& divergence,
                                           const Head<B>& student, const Variable<B>& hidden,
                                           const Head<B>& teacher, const TensorOf<B>& teacher_hidden,
-                                          const TensorOf<B>& weights, const HeadLossOptions& options = {}) {
+                                          const StatisticTensor<B>& weights,
+                                          const HeadLossOptions& options = {}) {
   using T = typename B::Scalar;
   if (teacher_hidden.rank() != 2 || teacher_hidden.shape()[1] != teacher.width() ||
       teacher_hidden.shape()[0] != hidden.shape()[0])
@@ -193,7 +195,7 @@ template <class Divergence, Backend B>
   const Index chunk = detail::chunk_of(options, (vs + vt) * static_cast<Index>(sizeof(T)));
   return detail::head_loss(
       context, "head_divergence", student, hidden, weights, chunk,
-      [=](Index first, Index n, T* logits, const T* w, bool gradient, double* loss) {
+      [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
         TensorOf<B> scratch({n, vt});  // the teacher\'s logits
         project(teacher, n, teacher_hidden.data() + first * teacher.width(), scratch.data());
         kernels::row_loss(typename B::Device{}, divergence, {n, vs, vt, options.temperature, gradient},
@@ -206,16 +208,15 @@ template <class Divergence, Backend B>
 template <Backend B>
 [[nodiscard]] HeadLoss<B> head_cross_entropy(const Context<B>& context, const Head<B>& head,
                                              const Variable<B>& hidden, const IndexTensor<B>& targets,
-                                             const TensorOf<B>& weights,
+                                             const StatisticTensor<B>& weights,
                                              const HeadLossOptions& options = {}) {
   using T = typename B::Scalar;
   require_shape("head_cross_entropy", "targets", targets.shape(), Shape{hidden.shape()[0]});
   const Index v = head.vocabulary();
-  for (const auto id : targets.to_host())
-    if (id < 0 || id >= v) fail<ShapeError>("head_cross_entropy", "target {} is outside [0, {})", id, v);
+  kernels::require_indices(typename B::Device{}, "head_cross_entropy", "target", targets.size(), targets.data(), v);
   return detail::head_loss(context, "head_cross_entropy", head, hidden, weights,
                            detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
-                           [=](Index first, Index n, T* logits, const T* w, bool gradient, double* loss) {
+                           [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
                              kernels::cross_entropy(typename B::Device{}, n, v, logits,
                                                     targets.data() + first, w, gradient, loss);
                            });

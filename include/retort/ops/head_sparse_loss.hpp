@@ -14,8 +14,8 @@ namespace retort {
 template <Backend B>
 struct SparseTeacherRows {
   IndexTensor<B> ids;      ///< (rows, k), different tokens in a row
-  TensorOf<B> log_p;       ///< (rows, k): their log-probabilities
-  TensorOf<B> log_tail;    ///< (rows): log-probability of all others, -inf if there are none
+  StatisticTensor<B> log_p;     ///< (rows, k): their log-probabilities
+  StatisticTensor<B> log_tail;  ///< (rows): log-probability of all others, -inf if there are none
   Index vocabulary = 0;    ///< how many tokens the distribution is over
   double temperature = 1;  ///< the teacher's logits were divided by it
 };
@@ -71,7 +71,7 @@ template <class Divergence, Backend B>
 [[nodiscard]] HeadLoss<B> head_sparse_divergence(const Context<B>& context, const Divergence& divergence,
                                                  const Head<B>& student, const Variable<B>& hidden,
                                                  const SparseTeacherRows<B>& teacher,
-                                                 const TensorOf<B>& weights,
+                                                 const StatisticTensor<B>& weights,
                                                  const HeadLossOptions& options = {}) {
   using T = typename B::Scalar;
   constexpr const char* op = "head_sparse_divergence";
@@ -80,7 +80,7 @@ template <class Divergence, Backend B>
   const Index k = teacher.ids.shape()[1];
   return detail::head_loss(
       context, op, student, hidden, weights, detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
-      [=](Index first, Index n, T* logits, const T* w, bool gradient, double* loss) {
+      [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
         kernels::sparse_row_loss(typename B::Device{}, divergence,
                                  {n, v, teacher.vocabulary, k, options.temperature, gradient}, logits,
                                  teacher.ids.data() + first * k, teacher.log_p.data() + first * k,

@@ -19,11 +19,9 @@ template <Backend B>
   const Index rows = x.shape()[0], in = x.shape()[1], out = w.shape()[0];
   if (bias != nullptr) require_shape("linear", "bias", bias->shape(), Shape{out});
 
-  const typename B::Device device{};
   TensorOf<B> y({rows, out});
-  kernels::gemm(device, Op::none, Op::transpose, rows, out, in, T(1), x.data(), in, w.data(), in, T(0),
-                y.data(), out);
-  if (bias != nullptr) kernels::add_bias(device, rows, out, bias->data(), y.data());
+  kernels::linear(typename B::Device{}, rows, out, in, StatisticOf<B>(1), x.data(), w.data(),
+                  bias != nullptr ? bias->data() : nullptr, y.data());
 
   const Variable<B> b = bias != nullptr ? *bias : Variable<B>{};
   return record(
@@ -59,10 +57,8 @@ template <Backend B>
   Index batch = 1;
   for (int i = 0; i < rank - 2; ++i) batch *= a.shape()[i];
   TensorOf<B> y(a.shape().with(-1, n));
-  for (Index i = 0; i < batch; ++i)
-    kernels::gemm(typename B::Device{}, Op::none, transpose_b ? Op::transpose : Op::none, m, n, k, T(1),
-                  a.data() + i * m * k, k, b.data() + i * k * n, transpose_b ? k : n, T(0),
-                  y.data() + i * m * n, n);
+  kernels::gemm_batched(typename B::Device{}, batch, Op::none, transpose_b ? Op::transpose : Op::none, m, n, k, T(1),
+                        a.data(), k, m * k, b.data(), transpose_b ? k : n, k * n, T(0), y.data(), n, m * n);
   return record(
       "matmul", y,
       [=](const TensorOf<B>& dy) {
@@ -70,18 +66,16 @@ template <Backend B>
         const auto beta = [](Write write) { return write == Write::accumulate ? T(1) : T(0); };
         const auto da = gradient_target(a);
         const auto db = gradient_target(b);
-        for (Index i = 0; i < batch; ++i) {
-          const T *g = dy.data() + i * m * n, *pa = a.data() + i * m * k, *pb = b.data() + i * k * n;
-          if (da)
-            kernels::gemm(on, Op::none, transpose_b ? Op::none : Op::transpose, m, k, n, T(1), g, n, pb,
-                          transpose_b ? k : n, beta(da.write), da.data + i * m * k, k);
-          if (db && transpose_b)
-            kernels::gemm(on, Op::transpose, Op::none, n, k, m, T(1), g, n, pa, k, beta(db.write),
-                          db.data + i * k * n, k);
-          if (db && !transpose_b)
-            kernels::gemm(on, Op::transpose, Op::none, k, n, m, T(1), pa, k, g, n, beta(db.write),
-                          db.data + i * k * n, n);
-        }
+        const T *g = dy.data(), *pa = a.data(), *pb = b.data();
+        if (da)
+          kernels::gemm_batched(on, batch, Op::none, transpose_b ? Op::none : Op::transpose, m, k, n, T(1), g, n,
+                                m * n, pb, transpose_b ? k : n, k * n, beta(da.write), da.data, k, m * k);
+        if (db && transpose_b)
+          kernels::gemm_batched(on, batch, Op::transpose, Op::none, n, k, m, T(1), g, n, m * n, pa, k, m * k,
+                                beta(db.write), db.data, k, k * n);
+        if (db && !transpose_b)
+          kernels::gemm_batched(on, batch, Op::transpose, Op::none, k, n, m, T(1), pa, k, m * k, g, n, m * n,
+                                beta(db.write), db.data, n, k * n);
       },
       a, b);
 }

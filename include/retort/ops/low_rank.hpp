@@ -27,7 +27,7 @@ template <Backend B>
                      y.shape(), first, x.shape(), a.shape(), b.shape());
   const Index n = x.shape()[0], in = x.shape()[1], out = y.shape()[1];
   const Index rank = a.shape()[0], rows = b.shape()[0];
-  const T s = static_cast<T>(scale);
+  const auto s = static_cast<StatisticOf<B>>(scale);
 
   const typename B::Device device{};
   TensorOf<B> z({n, rank});  // x a'

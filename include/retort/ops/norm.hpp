@@ -10,18 +10,19 @@ namespace retort {
 template <Backend B>
 [[nodiscard]] Variable<B> layer_norm(const Variable<B>& x, const Variable<B>& gain, const Variable<B>& bias,
                                      double epsilon) {
-  using T = typename B::Scalar;
+  using S = StatisticOf<B>;
   const Index rows = x.shape().rows(), n = x.shape().last();
   require_shape("layer_norm", "gain", gain.shape(), Shape{n});
   require_shape("layer_norm", "bias", bias.shape(), Shape{n});
-  TensorOf<B> y(x.shape()), mean({rows}), rstd({rows});
+  TensorOf<B> y(x.shape());
+  StatisticTensor<B> mean({rows}), rstd({rows});
   kernels::layer_norm(typename B::Device{}, rows, n, x.data(), gain.data(), bias.data(),
-                      static_cast<T>(epsilon), y.data(), mean.data(), rstd.data());
+                      static_cast<S>(epsilon), y.data(), mean.data(), rstd.data());
   return record(
       "layer_norm", y,
       [=](const TensorOf<B>& dy) {
         const typename B::Device on{};
-        const T *m = mean.data(), *s = rstd.data();
+        const S *m = mean.data(), *s = rstd.data();
         if (auto dg = gradient_target(gain))
           kernels::norm_backward_gain(on, dg.write, rows, n, x.data(), m, s, dy.data(), dg.data);
         if (auto db = gradient_target(bias)) kernels::sum_rows(on, db.write, rows, n, dy.data(), db.data);
@@ -36,17 +37,18 @@ template <Backend B>
 /// norm, any leading dimensions. gain (n), else ShapeError.
 template <Backend B>
 [[nodiscard]] Variable<B> rms_norm(const Variable<B>& x, const Variable<B>& gain, double epsilon) {
-  using T = typename B::Scalar;
+  using S = StatisticOf<B>;
   const Index rows = x.shape().rows(), n = x.shape().last();
   require_shape("rms_norm", "gain", gain.shape(), Shape{n});
-  TensorOf<B> y(x.shape()), rstd({rows});
-  kernels::rms_norm(typename B::Device{}, rows, n, x.data(), gain.data(), static_cast<T>(epsilon), y.data(),
+  TensorOf<B> y(x.shape());
+  StatisticTensor<B> rstd({rows});
+  kernels::rms_norm(typename B::Device{}, rows, n, x.data(), gain.data(), static_cast<S>(epsilon), y.data(),
                     rstd.data());
   return record(
       "rms_norm", y,
       [=](const TensorOf<B>& dy) {
         const typename B::Device on{};
-        const T *none = nullptr, *s = rstd.data();
+        const S *none = nullptr, *s = rstd.data();
         if (auto dg = gradient_target(gain))
           kernels::norm_backward_gain(on, dg.write, rows, n, x.data(), none, s, dy.data(), dg.data);
         if (auto dx = gradient_target(x))

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "retort/autograd/tape.hpp"
+#include "retort/kernels/cpu/gather.hpp"
 
 /// T5's relative positions (Raffel et al. 2020, section 2.1): a learned bias for each head and bucket of
 /// distances.
@@ -50,21 +51,19 @@ template <Backend B>
         "relative_position_bias",
         "{} buckets and a largest distance of {}: expected at least {} buckets and a distance above {}",
         buckets, max_distance, bidirectional ? 4 : 2, exact);
-  std::vector<Index> bucket(static_cast<std::size_t>(width));
+  std::vector<std::int32_t> bucket(static_cast<std::size_t>(width));
   for (Index c = 0; c < width; ++c)
-    bucket[static_cast<std::size_t>(c)] =
-        relative_position_bucket(c - (reach - 1), bidirectional, buckets, max_distance);
+    bucket[static_cast<std::size_t>(c)] = static_cast<std::int32_t>(
+        relative_position_bucket(c - (reach - 1), bidirectional, buckets, max_distance));
+  const auto rows = IndexTensor<B>::from({width}, bucket);
   TensorOf<B> y({heads, width});
-  for (Index h = 0; h < heads; ++h)
-    for (Index c = 0; c < width; ++c)
-      y.data()[h * width + c] = table.data()[bucket[static_cast<std::size_t>(c)] * heads + h];
+  kernels::take_transposed(typename B::Device{}, width, heads, table.data(), rows.data(), y.data());
   return record(
       "relative_position_bias", y,
       [=](const TensorOf<B>& dy) {
         if (auto dt = zeroed_gradient_target(table))
-          for (Index h = 0; h < heads; ++h)
-            for (Index c = 0; c < width; ++c)
-              dt.data[bucket[static_cast<std::size_t>(c)] * heads + h] += dy.data()[h * width + c];
+          kernels::scatter_add_transposed(typename B::Device{}, width, heads, buckets, dy.data(), rows.data(),
+                                          dt.data);
       },
       table);
 }

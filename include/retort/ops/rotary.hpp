@@ -16,7 +16,7 @@ using kernels::RotaryLayout;
 /// The angles of a pass, shared by all its layers.
 template <Backend B>
 struct RotaryTables {
-  TensorOf<B> cos, sin;  ///< (rows, width / 2), width columns of a head are turned
+  StatisticTensor<B> cos, sin;  ///< (rows, width / 2), width columns of a head are turned
   RotaryLayout layout = RotaryLayout::halves;
 };
 
@@ -25,17 +25,17 @@ struct RotaryTables {
 template <Backend B>
 [[nodiscard]] RotaryTables<B> rotary_tables(std::span<const double> frequencies,
                                             std::span<const std::int32_t> positions, RotaryLayout layout) {
-  using T = typename B::Scalar;
-  std::vector<T> cos, sin;
+  using S = StatisticOf<B>;
+  std::vector<S> cos, sin;
   cos.reserve(positions.size() * frequencies.size());
   sin.reserve(positions.size() * frequencies.size());
   for (const auto position : positions)
     for (const double frequency : frequencies) {
-      cos.push_back(static_cast<T>(std::cos(position * frequency)));
-      sin.push_back(static_cast<T>(std::sin(position * frequency)));
+      cos.push_back(static_cast<S>(std::cos(position * frequency)));
+      sin.push_back(static_cast<S>(std::sin(position * frequency)));
     }
   const Shape shape{std::ssize(positions), std::ssize(frequencies)};
-  return {TensorOf<B>::from(shape, cos), TensorOf<B>::from(shape, sin), layout};
+  return {StatisticTensor<B>::from(shape, cos), StatisticTensor<B>::from(shape, sin), layout};
 }
 
 /// x (rows, n) with its first `heads * head_width` columns taken as heads, of each of which the first columns
@@ -61,7 +61,7 @@ template <Backend B>
                                    .width = 2 * tables.cos.shape()[1],
                                    .layout = tables.layout};
   TensorOf<B> y(x.shape());
-  const TensorOf<B> cos = tables.cos, sin = tables.sin;
+  const StatisticTensor<B> cos = tables.cos, sin = tables.sin;
   kernels::rotary(typename B::Device{}, Write::overwrite, shape, false, cos.data(), sin.data(), x.data(),
                   y.data());
   return record(

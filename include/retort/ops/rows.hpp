@@ -12,20 +12,19 @@ namespace retort {
 template <Backend B>
 [[nodiscard]] Variable<B> take_rows(const Variable<B>& x, const IndexTensor<B>& index, double factor = 1,
                                     const char* op = "take_rows") {
-  using T = typename B::Scalar;
+  using S = StatisticOf<B>;
   if (x.value().rank() != 2 || index.rank() != 1)
     fail<ShapeError>(op, "rows of {} by index {}: expected (rows, n) and (N)", x.shape(), index.shape());
   const Index rows = index.size(), n = x.shape()[1];
-  for (const auto i : index.to_host())
-    if (i < 0 || i >= x.shape()[0]) fail<ShapeError>(op, "index {} is outside [0, {})", i, x.shape()[0]);
+  kernels::require_indices(typename B::Device{}, op, "index", rows, index.data(), x.shape()[0]);
   TensorOf<B> y({rows, n});
-  kernels::take_rows(typename B::Device{}, rows, n, x.data(), index.data(), static_cast<T>(factor), y.data());
+  kernels::take_rows(typename B::Device{}, rows, n, x.data(), index.data(), static_cast<S>(factor), y.data());
   return record(
       op, y,
       [x, index, factor, rows, n](const TensorOf<B>& dy) {
         if (auto dx = zeroed_gradient_target(x))
           kernels::scatter_add_rows(typename B::Device{}, rows, n, dy.data(), index.data(),
-                                    static_cast<T>(factor), dx.data);
+                                    static_cast<S>(factor), dx.data);
       },
       x);
 }

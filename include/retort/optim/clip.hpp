@@ -20,17 +20,22 @@ template <Backend B>
 [[nodiscard]] double gradient_norm(const ParameterList<B>& parameters) {
   using T = typename B::Scalar;
   const typename B::Device device;
-  double square = 0;
+  std::vector<std::pair<const T*, Index>> gradients;
+  std::vector<const Parameter<B>*> of;
   for (const auto* p : parameters) {
     if (!p->trainable || !p->has_grad) continue;
-    const T* gradient = std::as_const(p->grad).data();
-    const Index count = p->grad.size();
-    const double own = kernels::sum_of(device, gradient, count, [](auto g) { return g * g; });
-    if (!std::isfinite(own))
-      fail<NumericError>("gradient_norm", "the gradient of {}, shape {}, {}", p->name, p->shape(),
-                         kernels::all_finite(device, gradient, count) ? "is so large that its norm overflows"
-                                                                      : "has a value that is not finite");
-    square += own;
+    gradients.emplace_back(std::as_const(p->grad).data(), p->grad.size());
+    of.push_back(p);
+  }
+  double square = 0;
+  const std::vector<double> squares = kernels::squared_norms(device, gradients);
+  for (std::size_t i = 0; i < squares.size(); ++i) {
+    if (!std::isfinite(squares[i]))
+      fail<NumericError>("gradient_norm", "the gradient of {}, shape {}, {}", of[i]->name, of[i]->shape(),
+                         kernels::all_finite(device, gradients[i].first, gradients[i].second)
+                             ? "is so large that its norm overflows"
+                             : "has a value that is not finite");
+    square += squares[i];
   }
   return std::sqrt(square);
 }

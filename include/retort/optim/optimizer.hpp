@@ -34,7 +34,7 @@ struct StateTensor {
 
 /// An optimizer policy is a NamedPolicy with `state_of(shape)`, the tensors to keep for a parameter of that
 /// shape (they begin as zeros), and `update(parameter, state, step)`, which changes `parameter.value` by
-/// `parameter.grad`.
+/// `parameter.grad`. For models in bf16 it sees weights and gradients in float (see `Master`).
 template <class P>
 concept OptimizerPolicy = NamedPolicy<P> &&
     requires(const P policy, Parameter<Cpu<float>>& parameter, std::span<Tensor<float, CpuDevice>> state) {
@@ -63,7 +63,7 @@ class Optimizer {
     for (const auto* p : parameters_) {
       if (!names.insert(p->name).second)
         fail<ValueError>(Policy::name, "two parameters are called {}", p->name);
-      state_.push_back(p->trainable ? zero_state(p->shape()) : std::vector<TensorOf<B>>{});
+      state_.push_back(p->trainable ? new_state(*p) : std::vector<Kept>{});
     }
   }
 
@@ -79,10 +79,9 @@ class Optimizer {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       Parameter<B>& p = *parameters_[i];
       if (!p.trainable || !p.has_grad) continue;
-      if (state_[i].empty()) state_[i] = zero_state(p.shape());  // it was not trainable at first
+      if (state_[i].empty()) state_[i] = new_state(p);  // it was not trainable at first
       ++updates_[i];
-      policy_.update(p, std::span(state_[i]),
-                     UpdateStep{updates_[i], scale.rate_factor, scale.gradient_scale});
+      update(p, state_[i], UpdateStep{updates_[i], scale.rate_factor, scale.gradient_scale});
     }
     zero_grad();
   }
@@ -122,14 +121,38 @@ class Optimizer {
  private:
   Policy policy_;
   ParameterList<B> parameters_;
-  std::vector<std::vector<TensorOf<B>>> state_;  // a list a parameter
+  using Kept = TensorOf<Master<B>>;
+  static constexpr bool has_master = !std::same_as<B, Master<B>>;
+
+  // A list a parameter: what the policy keeps, then the weight in float if the model's is narrower.
+  std::vector<std::vector<Kept>> state_;
   std::vector<Index> updates_;
   Index steps_ = 0;
 
-  [[nodiscard]] std::vector<TensorOf<B>> zero_state(const Shape& shape) const {
-    std::vector<TensorOf<B>> state;
-    for (const StateTensor& t : policy_.state_of(shape)) state.push_back(TensorOf<B>::zeros(t.shape));
+  [[nodiscard]] std::vector<Kept> new_state(const Parameter<B>& p) const {
+    std::vector<Kept> state;
+    for (const StateTensor& t : policy_.state_of(p.shape())) state.push_back(Kept::zeros(t.shape));
+    if constexpr (has_master) state.push_back(widened(p.value));
     return state;
+  }
+
+  [[nodiscard]] static Kept widened(const TensorOf<B>& narrow) {
+    Kept wide(narrow.shape());
+    kernels::convert(typename B::Device{}, narrow.size(), narrow.data(), wide.data());
+    return wide;
+  }
+
+  void update(Parameter<B>& p, std::vector<Kept>& state, const UpdateStep& step) const {
+    if constexpr (has_master) {
+      Parameter<Master<B>> master;
+      master.value = state.back();
+      master.grad = widened(p.grad);
+      master.decay = p.decay;
+      policy_.update(master, std::span(state).first(state.size() - 1), step);
+      kernels::convert(typename B::Device{}, p.value.size(), std::as_const(master.value).data(), p.value.data());
+    } else {
+      policy_.update(p, std::span(state), step);
+    }
   }
 
   template <class Self, class F>
@@ -137,7 +160,7 @@ class Optimizer {
     for (std::size_t i = 0; i < self.parameters_.size(); ++i) {
       const auto kinds = self.policy_.state_of(self.parameters_[i]->shape());
       for (std::size_t k = 0; k < self.state_[i].size(); ++k)
-        f(self.parameters_[i]->name + "." + kinds[k].name, self.state_[i][k]);
+        f(self.parameters_[i]->name + "." + (k < kinds.size() ? kinds[k].name : "master"), self.state_[i][k]);
     }
   }
 };

@@ -37,9 +37,7 @@ struct Sgd {
     auto* weight = parameter.value.data();
     const auto* gradient = std::as_const(parameter.grad).data();
     if (momentum == 0) {
-      const auto descend = [=, scale = step.gradient_scale]<class N>(N w, N g) {
-        return w - N(rate) * (N(scale) * g + N(decay) * w);
-      };
+      const functors::Descend descend{rate, step.gradient_scale, decay};
       kernels::map(typename B::Device{}, Write::overwrite, count, descend, weight,
                    std::as_const(parameter.value).data(), gradient);
     } else {

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "retort/core/error.hpp"
 #include "retort/tensor/device.hpp"
@@ -209,6 +210,31 @@ class Pool<CpuDevice> {
     }
     statistics_.cached = 0;
   }
+};
+
+/// On a GPU: blocks of the driver's memory, kept in lists by size class and handed out again. Everything runs
+/// on one stream, so a block may be used again as soon as it is given back: what still reads it comes first in
+/// the stream. Defined in kernels/cuda/pool.cpp.
+template <>
+class Pool<CudaDevice> {
+ public:
+  static Pool& instance();
+
+  /// A block of at least `bytes`, aligned to 256. Throws DeviceError if the device is absent or full, after
+  /// what is cached was given back to the driver.
+  void* allocate(std::size_t bytes, std::size_t& capacity);
+  void release(void* block, std::size_t capacity) noexcept;
+  /// Gives all that is free back to the driver, after waiting for the stream.
+  void trim();
+  [[nodiscard]] PoolStatistics statistics() const;
+  void reset_peak();
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> free_;  // by capacity
+  PoolStatistics statistics_;
+
+  void trim_locked();
 };
 
 }  // namespace retort

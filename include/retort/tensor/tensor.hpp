@@ -98,8 +98,13 @@ class Tensor {
   [[nodiscard]] Index last() const { return shape_.last(); }
   [[nodiscard]] T* data() { return data_; }
   [[nodiscard]] const T* data() const { return data_; }
-  [[nodiscard]] std::span<T> span() { return {data_, static_cast<std::size_t>(size())}; }
-  [[nodiscard]] std::span<const T> span() const { return {data_, static_cast<std::size_t>(size())}; }
+  /// The elements where they are, on a device whose memory the host reads.
+  [[nodiscard]] std::span<T> span() requires std::same_as<Dev, CpuDevice> {
+    return {data_, static_cast<std::size_t>(size())};
+  }
+  [[nodiscard]] std::span<const T> span() const requires std::same_as<Dev, CpuDevice> {
+    return {data_, static_cast<std::size_t>(size())};
+  }
 
   /// The elements, copied to the host in row-major order.
   [[nodiscard]] std::vector<T> to_host() const {
@@ -154,6 +159,10 @@ class Tensor {
 /// A backend's tensor of numbers.
 template <Backend B>
 using TensorOf = Tensor<typename B::Scalar, typename B::Device>;
+
+/// A backend's tensor of statistics: norms of rows, weights of losses, log-probabilities.
+template <Backend B>
+using StatisticTensor = Tensor<StatisticOf<B>, typename B::Device>;
 
 /// A backend's tensor of indices or token ids.
 template <Backend B>

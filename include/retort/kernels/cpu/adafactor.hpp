@@ -9,19 +9,6 @@
 
 namespace retort::kernels {
 
-/// One Adafactor step (Shazeer & Stern 2018, algorithms 4 and 5).
-struct AdafactorStep {
-  double rate;            ///< relative or absolute step size, before the parameter's scale
-  double beta1;           ///< 0: no first moment is kept
-  double beta2;           ///< decay of the second moment at this step
-  double epsilon1;        ///< added to the squared gradient
-  double epsilon2;        ///< least scale of a parameter
-  double clip_threshold;  ///< largest root mean square of the update
-  double weight_decay;
-  bool scale_parameter;  ///< multiply the rate by the parameter's root mean square
-  double gradient_scale = 1;
-};
-
 namespace cpu {
 
 /// Adds the terms f(r), r in [0, rows), each made by one thread, in the order of r.

@@ -164,19 +164,13 @@ void attention(CpuDevice device, const AttentionShape& shape, const Segments& qu
                });
 }
 
-/// Where attention_backward puts its results; strides as those of q, k, v. All rows named by the segments are
-/// written (not accumulated). `bias` (heads, 2 reach - 1) is accumulated; nullptr when not wanted.
-template <Real T>
-struct AttentionGradients {
-  T *q, *k, *v, *bias;
-};
-
-/// Gradients of `attention` from those of its output, `d_o` (same layout as o). The key segments of different
+/// Gradients of `attention` from its output `o` and those of its output, `d_o` (same layout). The key segments of different
 /// sequences must be disjoint here.
 template <Real T>
 void attention_backward(CpuDevice device, const AttentionShape& shape, const Segments& queries,
-                        const Segments& keys, const T* q, const T* k, const T* v, const T* bias, const T* lse,
-                        const T* d_o, const AttentionGradients<T>& grad) {
+                        const Segments& keys, const T* q, const T* k, const T* v, const T* bias,
+                        [[maybe_unused]] const T* o, const T* lse, const T* d_o,
+                        const AttentionGradients<T>& grad) {
   using P = cpu::Pack<T>;
   const Index ld = (cpu::longest(keys.length) + P::size - 1) / P::size * P::size;
   const Index sequences = static_cast<Index>(queries.count()), group = shape.heads / shape.kv_heads;
@@ -268,7 +262,7 @@ void attention_backward(CpuDevice device, const AttentionShape& shape, const Seg
                                     const T*, const T*, const T*, const T*, T*, T*);                    \
   PREFIX template void attention_backward<T>(CpuDevice, const AttentionShape&, const Segments&,         \
                                              const Segments&, const T*, const T*, const T*, const T*,   \
-                                             const T*, const T*, const AttentionGradients<T>&);
+                                             const T*, const T*, const T*, const AttentionGradients<T>&);
 #if defined(RETORT_EXTERN_KERNELS)
 RETORT_ATTENTION_INSTANCES(extern, float)
 RETORT_ATTENTION_INSTANCES(extern, double)

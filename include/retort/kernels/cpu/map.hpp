@@ -1,5 +1,9 @@
 #pragma once
 
+#include <utility>
+#include <vector>
+
+#include "retort/core/functors.hpp"
 #include "retort/core/parallel.hpp"
 #include "retort/kernels/contract.hpp"
 #include "retort/kernels/cpu/row.hpp"
@@ -44,12 +48,26 @@ double sum_of(CpuDevice, const T* x, Index count, F f) {
   return total;
 }
 
+/// The sum of squares of each of some arrays, as sum_of adds it.
+template <Real T>
+std::vector<double> squared_norms(CpuDevice device, const std::vector<std::pair<const T*, Index>>& arrays) {
+  std::vector<double> out;
+  for (const auto& [x, count] : arrays) out.push_back(sum_of(device, x, count, functors::Square{}));
+  return out;
+}
+
 /// Whether every element is finite.
 template <Real T>
 bool all_finite(CpuDevice, const T* x, Index count) {
   for (Index i = 0; i < count; ++i)
     if (!std::isfinite(x[i])) return false;
   return true;
+}
+
+/// to[i] = from[i] in another number type.
+template <Real From, Real To>
+void convert(CpuDevice, Index count, const From* from, To* to) {
+  for (Index i = 0; i < count; ++i) to[i] = static_cast<To>(from[i]);
 }
 
 }  // namespace retort::kernels

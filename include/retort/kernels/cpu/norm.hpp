@@ -4,6 +4,7 @@
 
 #include "retort/core/parallel.hpp"
 #include "retort/kernels/contract.hpp"
+#include "retort/kernels/cpu/gemm.hpp"
 #include "retort/kernels/cpu/row.hpp"
 #include "retort/tensor/device.hpp"
 
@@ -152,6 +153,14 @@ void add_bias(CpuDevice, Index rows, Index n, const T* bias, T* y) {
         cpu::store(cpu::load(y + r * n + i, c) + cpu::load(bias + i, c), y + r * n + i, c);
       });
   });
+}
+
+/// y (rows, out) = scale * x (rows, in) w' + bias, w (out, in), bias (out) or nullptr.
+template <Real T>
+void linear(CpuDevice device, Index rows, Index out, Index in, T scale, const T* x, const T* w, const T* bias,
+            T* y) {
+  gemm(device, Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, T(0), y, out);
+  if (bias != nullptr) add_bias(device, rows, out, bias, y);
 }
 
 // What instances.cpp compiles once for a whole program.

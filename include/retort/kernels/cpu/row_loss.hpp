@@ -10,16 +10,6 @@
 ///   dD/dz_j = (pull_j - q_j sum_v pull_v) / temperature.
 namespace retort::kernels {
 
-/// What a row of logits is compared with, and how.
-struct RowLossShape {
-  Index rows = 0;
-  Index student_vocabulary = 0;  ///< row length of the student's logits
-  Index teacher_vocabulary =
-      0;                   ///< row length of the teacher's; entries that only one side has get probability 0
-  double temperature = 1;  ///< both rows of logits are divided by it
-  bool gradient = true;    ///< overwrite the student's logits; otherwise they are only read
-};
-
 namespace cpu {
 
 /// logits (n) := slope times the gradient of log softmax(logits)[token], which is onehot - softmax. `log_q`
@@ -33,14 +23,6 @@ void token_gradient(T* logits, Index n, std::int32_t token, T slope, const LogNo
 }
 
 }  // namespace cpu
-
-/// A second gradient in the pass of a row loss: slope[r] times that of log softmax(logits)[token[r]], over
-/// the student's whole vocabulary and without temperature. What a policy gradient adds to a divergence.
-template <Real T>
-struct TokenSlopes {
-  const std::int32_t* token = nullptr;  ///< (rows)
-  const T* slope = nullptr;             ///< (rows), or nullptr: none
-};
 
 /// For each row r: loss[r] = D(p || q), p and q the softmax of the teacher's and the student's logits over
 /// the vocabulary that both have; student logits := weight[r] dD/dz + what `slopes` adds, teacher logits are

@@ -56,17 +56,6 @@ SplitRow<T> split_row(Index n, T* x, Index k, const std::int32_t* ids, T factor,
 
 }  // namespace cpu
 
-/// What a row of the student's logits is compared with, and how.
-struct SparseRowLossShape {
-  Index rows = 0;
-  Index student_vocabulary = 0;  ///< row length of the student's logits
-  Index teacher_vocabulary = 0;  ///< what the teacher's probabilities are of, at most the student's; further
-                                 ///< logits of the student get probability 0
-  Index k = 0;                   ///< tokens of the teacher a row, from 1 to its vocabulary
-  double temperature = 1;        ///< the student's logits are divided by it, as the teacher's were
-  bool gradient = true;          ///< overwrite the student's logits; otherwise they are as before
-};
-
 /// For each row r: loss[r] = D(p || q) over k + 1 outcomes, see above: p of `ids` (rows, k), different tokens
 /// of the teacher's vocabulary, their log-probabilities `log_p` (rows, k) and that of all others `log_tail`
 /// (rows), -inf where there are none; q the softmax of the student's logits. Student logits := weight[r]

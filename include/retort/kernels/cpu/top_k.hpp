@@ -44,15 +44,6 @@ void find_largest(const T* x, Index n, Index k, std::vector<std::pair<T, std::in
 
 }  // namespace cpu
 
-/// Sizes of `top_k_log_probabilities`.
-struct TopKShape {
-  Index rows = 0;
-  Index columns = 0;       ///< row length of the logits
-  Index vocabulary = 0;    ///< of them, those that count: the first ones
-  Index k = 0;             ///< from 1 to the vocabulary
-  double temperature = 1;  ///< divides the logits
-};
-
 /// For each row of logits: ids (rows, k) of its k largest, the largest first and of equals the lower id;
 /// log_p (rows, k), their log-probabilities under softmax(logits / temperature); log_tail (rows), that of all
 /// others together, -inf if there are none. The logits are scratch afterwards. A NaN or +inf among the logits

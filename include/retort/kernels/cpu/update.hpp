@@ -8,13 +8,6 @@
 /// Optimizer steps in one pass over weight, gradient and state.
 namespace retort::kernels {
 
-/// One AdamW step (Loshchilov & Hutter 2019, algorithm 2): decoupled weight decay, bias-corrected moments.
-struct AdamWStep {
-  double rate, beta1, beta2, epsilon, weight_decay;
-  double correction1, correction2;  ///< 1 - beta^step
-  double gradient_scale = 1;        ///< clipping, loss scale
-};
-
 template <Real T>
 void adamw(CpuDevice, const AdamWStep& s, Index count, T* weight, const T* gradient, T* first, T* second) {
   using P = cpu::Pack<T>;
@@ -36,14 +29,6 @@ void adamw(CpuDevice, const AdamWStep& s, Index count, T* weight, const T* gradi
     });
   });
 }
-
-/// velocity = momentum velocity + gradient + decay weight; weight -= rate velocity (nesterov: rate (gradient
-/// + momentum velocity)).
-struct SgdStep {
-  double rate, momentum, weight_decay;
-  bool nesterov = false;
-  double gradient_scale = 1;
-};
 
 template <Real T>
 void sgd(CpuDevice, const SgdStep& s, Index count, T* weight, const T* gradient, T* velocity) {

@@ -1,0 +1,262 @@
+#pragma once
+
+#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda/parallel.cuh"
+#include "retort/kernels/cuda/segments.cuh"
+#include "retort/tensor/device.hpp"
+
+/// Attention of any width, with or without dropout and bias, in float: a warp a row, keys in groups of 32, no scores in
+/// memory. Full precision, decoding, and what the tensor cores' kernels (flash_attention.cuh) do not do.
+namespace retort::kernels {
+
+namespace cuda {
+using namespace retort::cuda;
+
+inline constexpr int attention_warps = 4;
+
+template <class T>
+struct AttentionProblem {
+  AttentionShape shape;
+  SegmentsView queries, keys;
+  const T *q, *k, *v, *bias;
+  T* o;
+  float* lse;
+  const T* d_o;
+  const float* delta;  ///< (query rows, heads): sum of d_o * o
+  T *dq, *dk, *dv;
+};
+
+/// One query against the keys of its sequence.
+template <class T>
+struct QueryRow {
+  const AttentionProblem<T>& a;
+  Index b, h, i;  ///< sequence, head, query of the sequence
+
+  __device__ Index row() const { return a.queries.begin[b] + i; }
+  __device__ Index key_row() const { return a.keys.begin[b]; }
+  __device__ Index kv_head() const { return h / (a.shape.heads / a.shape.kv_heads); }
+  __device__ Index position() const { return Index{a.keys.length[b]} - a.queries.length[b] + i; }
+  __device__ Index seen() const {
+    const Index all = a.keys.length[b], upto = position() + 1;
+    return a.shape.causal ? (upto < 0 ? 0 : upto < all ? upto : all) : all;
+  }
+  __device__ const T* q() const { return a.q + row() * a.shape.q_stride + h * a.shape.width; }
+  __device__ const T* k(Index j) const {
+    return a.k + (key_row() + j) * a.shape.k_stride + kv_head() * a.shape.width;
+  }
+  __device__ const T* v(Index j) const {
+    return a.v + (key_row() + j) * a.shape.v_stride + kv_head() * a.shape.width;
+  }
+  __device__ const T* d_o() const { return a.d_o + row() * a.shape.o_stride + h * a.shape.width; }
+
+  __device__ float score(Index j) const {
+    const T *query = q(), *key = k(j);
+    float dot = 0;
+    for (Index d = 0; d < a.shape.width; ++d) dot += static_cast<float>(query[d]) * static_cast<float>(key[d]);
+    dot *= static_cast<float>(a.shape.scale);
+    if (a.bias != nullptr)
+      dot += static_cast<float>(
+          a.bias[h * (2 * a.shape.bias_reach - 1) + j - position() + a.shape.bias_reach - 1]);
+    return dot;
+  }
+  /// What dropout multiplies the weight of key j with.
+  __device__ float kept(Index j) const {
+    if (a.shape.dropout == 0) return 1;
+    const RandomKey key = a.shape.key.fork(static_cast<std::uint64_t>(row() * a.shape.heads + h));
+    const auto words = key.block(static_cast<std::uint64_t>(j / 4));
+    const std::uint32_t word = (j & 3) == 0 ? words[0] : (j & 3) == 1 ? words[1] : (j & 3) == 2 ? words[2] : words[3];
+    return RandomKey::to_uniform<double>(word) < a.shape.dropout ? 0.0f
+                                                                  : static_cast<float>(1 / (1 - a.shape.dropout));
+  }
+  /// The gradient to the weight of key j before the softmax's, and the probability.
+  __device__ float probability(Index j) const {
+    return std::exp(score(j) - a.lse[row() * a.shape.heads + h]);
+  }
+  __device__ float d_score(Index j, float p) const {
+    const T *upstream = d_o(), *value = v(j);
+    float dot = 0;
+    for (Index d = 0; d < a.shape.width; ++d) dot += static_cast<float>(upstream[d]) * static_cast<float>(value[d]);
+    return p * (dot * kept(j) - a.delta[row() * a.shape.heads + h]);
+  }
+};
+
+/// Grid (queries / warps, heads, sequences), dynamic shared memory: warps * width floats.
+template <class T>
+__global__ void attention_kernel(AttentionProblem<T> a) {
+  const unsigned warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
+  const QueryRow<T> row{a, blockIdx.z, blockIdx.y, Index{blockIdx.x} * attention_warps + warp};
+  if (row.i >= a.queries.length[row.b]) return;
+  const Index width = a.shape.width, seen = row.seen();
+  float* sum = dynamic_shared<float>() + warp * width;
+  for (Index d = lane; d < width; d += warp_size) sum[d] = 0;
+  const float lowest = -std::numeric_limits<float>::infinity();
+  float high = lowest, total = 0;
+  for (Index first = 0; first < seen; first += warp_size) {
+    const Index j = first + lane;
+    const float s = j < seen ? row.score(j) : lowest;
+    const float new_high = Highest{}(high, warp_reduce(s, Highest{}));
+    const float shift = new_high == lowest ? 0.0f : new_high;
+    const float p = j < seen ? std::exp(s - shift) : 0.0f, old = std::exp(high - shift);
+    total = total * old + warp_reduce(p, Sum{});
+    const float weight = j < seen && p != 0 ? p * row.kept(j) : p;
+    const Index group = seen - first < warp_size ? seen - first : Index{warp_size};
+    for (Index d = lane; d - lane < width; d += warp_size) {
+      float value = d < width ? sum[d] * old : 0.0f;
+      for (int t = 0; t < group; ++t) {
+        const float w = __shfl_sync(all_lanes, weight, t);
+        if (d < width) value += w * static_cast<float>(row.v(first + t)[d]);
+      }
+      if (d < width) sum[d] = value;
+    }
+    high = new_high;
+  }
+  T* out = a.o + row.row() * a.shape.o_stride + row.h * width;
+  for (Index d = lane; d < width; d += warp_size) out[d] = static_cast<T>(seen == 0 ? 0.0f : sum[d] / total);
+  if (lane == 0) a.lse[row.row() * a.shape.heads + row.h] = seen == 0 ? lowest : high + std::log(total);
+}
+
+/// delta[row, h] = sum of d_o * o; grid (queries / warps, heads, sequences).
+template <class T>
+__global__ void attention_delta_kernel(AttentionProblem<T> a, float* delta) {
+  const unsigned warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
+  const QueryRow<T> row{a, blockIdx.z, blockIdx.y, Index{blockIdx.x} * attention_warps + warp};
+  if (row.i >= a.queries.length[row.b]) return;
+  const T *o = a.o + row.row() * a.shape.o_stride + row.h * a.shape.width, *d_o = row.d_o();
+  float sum = 0;
+  for (Index d = lane; d < a.shape.width; d += warp_size) sum += static_cast<float>(o[d]) * static_cast<float>(d_o[d]);
+  sum = warp_reduce(sum, Sum{});
+  if (lane == 0) delta[row.row() * a.shape.heads + row.h] = sum;
+}
+
+template <class T>
+__global__ void attention_dq_kernel(AttentionProblem<T> a) {
+  const unsigned warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
+  const QueryRow<T> row{a, blockIdx.z, blockIdx.y, Index{blockIdx.x} * attention_warps + warp};
+  if (row.i >= a.queries.length[row.b]) return;
+  const Index width = a.shape.width, seen = row.seen();
+  float* sum = dynamic_shared<float>() + warp * width;
+  for (Index d = lane; d < width; d += warp_size) sum[d] = 0;
+  for (Index first = 0; first < seen; first += warp_size) {
+    const Index j = first + lane;
+    const float ds = j < seen ? row.d_score(j, row.probability(j)) : 0.0f;
+    const Index group = seen - first < warp_size ? seen - first : Index{warp_size};
+    for (Index d = lane; d - lane < width; d += warp_size) {
+      float value = d < width ? sum[d] : 0.0f;
+      for (int t = 0; t < group; ++t) {
+        const float s = __shfl_sync(all_lanes, ds, t);
+        if (d < width) value += s * static_cast<float>(row.k(first + t)[d]);
+      }
+      if (d < width) sum[d] = value;
+    }
+  }
+  T* out = a.dq + row.row() * a.shape.q_stride + row.h * width;
+  for (Index d = lane; d < width; d += warp_size)
+    out[d] = static_cast<T>(sum[d] * static_cast<float>(a.shape.scale));
+}
+
+/// A warp a key; grid (keys / warps, kv heads, sequences), dynamic shared memory: 2 warps * width floats.
+template <class T>
+__global__ void attention_dkv_kernel(AttentionProblem<T> a) {
+  const unsigned warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
+  const Index b = blockIdx.z, kv = blockIdx.y, j = Index{blockIdx.x} * attention_warps + warp;
+  if (j >= a.keys.length[b]) return;
+  const Index width = a.shape.width, group = a.shape.heads / a.shape.kv_heads, n = a.queries.length[b];
+  float *dk = dynamic_shared<float>() + 2 * warp * width, *dv = dk + width;
+  for (Index d = lane; d < width; d += warp_size) dk[d] = dv[d] = 0;
+  for (Index h = kv * group; h < (kv + 1) * group; ++h)
+    for (Index first = 0; first < n; first += warp_size) {
+      const QueryRow<T> mine{a, b, h, first + lane};
+      float p = 0, ds = 0;
+      if (mine.i < n && j < mine.seen()) {
+        const float probability = mine.probability(j);
+        ds = mine.d_score(j, probability);
+        p = probability * mine.kept(j);
+      }
+      if (!__any_sync(all_lanes, p != 0 || ds != 0)) continue;
+      const Index rows = n - first < warp_size ? n - first : Index{warp_size};
+      for (Index d = lane; d - lane < width; d += warp_size) {
+        float to_k = 0, to_v = 0;
+        for (int t = 0; t < rows; ++t) {
+          const float s = __shfl_sync(all_lanes, ds, t), w = __shfl_sync(all_lanes, p, t);
+          const QueryRow<T> row{a, b, h, first + t};
+          if (d < width) {
+            to_k += s * static_cast<float>(row.q()[d]);
+            to_v += w * static_cast<float>(row.d_o()[d]);
+          }
+        }
+        if (d < width) dk[d] += to_k, dv[d] += to_v;
+      }
+    }
+  const Index row = Index{a.keys.begin[b]} + j;
+  for (Index d = lane; d < width; d += warp_size) {
+    a.dk[row * a.shape.k_stride + kv * width + d] = static_cast<T>(dk[d] * static_cast<float>(a.shape.scale));
+    a.dv[row * a.shape.v_stride + kv * width + d] = static_cast<T>(dv[d]);
+  }
+}
+
+/// d_bias[h, distance] += the score gradients of all pairs at that distance: a block each, grid (distances, heads).
+template <class T>
+__global__ void attention_dbias_kernel(AttentionProblem<T> a, Index sequences, T* d_bias) {
+  RETORT_SHARED(double, place, 32);
+  const Index h = blockIdx.y, reach = a.shape.bias_reach, distance = Index{blockIdx.x} - (reach - 1);
+  double sum = 0;
+  for (Index b = 0; b < sequences; ++b) {
+    const Index n = a.queries.length[b], keys = a.keys.length[b];
+    for (Index i = threadIdx.x; i < n; i += blockDim.x) {
+      const QueryRow<T> row{a, b, h, i};
+      const Index j = row.position() + distance;
+      if (j >= 0 && j < keys && j < row.seen()) sum += static_cast<double>(row.d_score(j, row.probability(j)));
+    }
+  }
+  sum = block_reduce(sum, Sum{}, place);
+  T& to = d_bias[h * (2 * reach - 1) + blockIdx.x];
+  if (threadIdx.x == 0) to = static_cast<T>(static_cast<float>(to) + static_cast<float>(sum));
+}
+
+/// Blocks of attention_warps rows for the longest of some segments, one layer for each head and sequence.
+[[nodiscard]] inline dim3 attention_grid(Index rows, Index heads, std::size_t sequences) {
+  return dim3(static_cast<unsigned>((rows + attention_warps - 1) / attention_warps), static_cast<unsigned>(heads),
+              static_cast<unsigned>(sequences));
+}
+
+}  // namespace cuda
+
+template <Real T>
+void attention(CudaDevice, const AttentionShape& shape, const Segments& queries, const Segments& keys, const T* q,
+               const T* k, const T* v, const T* bias, T* o, Statistic<T>* lse) {
+  using namespace cuda;
+  const Index rows = longest(queries);
+  if (rows == 0) return;
+  const SegmentsOnDevice on_q(queries), on_k(keys);
+  const AttentionProblem<T> problem{shape, on_q.view(), on_k.view(), q, k, v, bias, o, lse};
+  launch(attention_kernel<T>, attention_grid(rows, shape.heads, queries.count()), attention_warps * warp_size,
+         static_cast<std::size_t>(attention_warps * shape.width) * sizeof(float), problem);
+}
+
+template <Real T>
+void attention_backward(CudaDevice, const AttentionShape& shape, const Segments& queries, const Segments& keys,
+                        const T* q, const T* k, const T* v, const T* bias, const T* o, const Statistic<T>* lse,
+                        const T* d_o, const AttentionGradients<T>& grad) {
+  using namespace cuda;
+  const Index rows = longest(queries), columns = longest(keys);
+  if (columns == 0) return;
+  const SegmentsOnDevice on_q(queries), on_k(keys);
+  const Scratch delta(static_cast<std::size_t>(std::max<Index>(1, queries.end() * shape.heads)) * sizeof(float));
+  const AttentionProblem<T> problem{shape,           on_q.view(), on_k.view(), q,
+                                    k,               v,           bias,        const_cast<T*>(o),
+                                    const_cast<float*>(lse), d_o, delta.as<float>(), grad.q, grad.k, grad.v};
+  const auto bytes = static_cast<std::size_t>(attention_warps * shape.width) * sizeof(float);
+  const dim3 of_queries = attention_grid(rows, shape.heads, queries.count());
+  if (rows > 0) {
+    launch(attention_delta_kernel<T>, of_queries, attention_warps * warp_size, 0, problem, delta.as<float>());
+    launch(attention_dq_kernel<T>, of_queries, attention_warps * warp_size, bytes, problem);
+  }
+  launch(attention_dkv_kernel<T>, attention_grid(columns, shape.kv_heads, keys.count()), attention_warps * warp_size,
+         2 * bytes, problem);
+  if (grad.bias != nullptr && rows > 0)
+    launch(attention_dbias_kernel<T>,
+           dim3(static_cast<unsigned>(2 * shape.bias_reach - 1), static_cast<unsigned>(shape.heads)), 128, 0, problem,
+           static_cast<Index>(queries.count()), grad.bias);
+}
+
+}  // namespace retort::kernels

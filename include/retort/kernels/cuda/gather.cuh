@@ -1,0 +1,171 @@
+#pragma once
+
+#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda/parallel.cuh"
+#include "retort/kernels/cuda/segments.cuh"
+#include "retort/tensor/device.hpp"
+
+/// Rows by index. Sums of rows that share an index are made by one block in the order of rows: the same bits in every
+/// run.
+namespace retort::kernels {
+
+namespace cuda {
+using namespace retort::cuda;
+
+inline constexpr int gather_threads = 128;
+
+/// Reports the first index it finds outside [0, limit), and makes 0 of all of them.
+inline __global__ void require_indices_kernel(Index count, std::int32_t* index, Index limit, IndexFault* fault,
+                                              const char* op, const char* what) {
+  for (Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += Index{gridDim.x} * blockDim.x) {
+    const std::int32_t found = index[i];
+    if (found >= 0 && found < limit) continue;
+    index[i] = 0;
+    auto* happened = reinterpret_cast<unsigned long long*>(&fault->happened);
+    if (atomicCAS(happened, 0ull, 1ull) != 0ull) continue;
+    fault->index = found;
+    fault->limit = limit;
+    fault->op = op;
+    fault->what = what;
+  }
+}
+
+template <class T>
+__global__ void take_rows_kernel(bool vectors, Index n, const T* x, const std::int32_t* index, float scale, T* y) {
+  const Index from = Index{index[blockIdx.x]} * n, to = Index{blockIdx.x} * n;
+  if (vectors) {
+    constexpr int size = Vector<T>::size;
+    for (Index i = Index{threadIdx.x} * size; i < n; i += Index{blockDim.x} * size) {
+      auto v = Vector<T>::load(x + from + i);
+      if (scale != 1)
+        for (int j = 0; j < size; ++j) v.at[j] = static_cast<T>(static_cast<float>(v.at[j]) * scale);
+      v.store(y + to + i);
+    }
+  } else {
+    for (Index i = threadIdx.x; i < n; i += blockDim.x)
+      y[to + i] = scale == 1 ? x[from + i] : static_cast<T>(static_cast<float>(x[from + i]) * scale);
+  }
+}
+
+/// One block for each row of x. It adds all rows of its index if it has the first of them, else nothing.
+template <class T>
+__global__ void scatter_add_rows_kernel(Index rows, Index n, const T* x, const std::int32_t* index, float scale,
+                                        T* y) {
+  RETORT_SHARED(std::int32_t, earlier, 1);
+  RETORT_SHARED(std::int32_t, matches, gather_threads);
+  RETORT_SHARED(std::int32_t, ahead, gather_threads / warp_size);
+  const Index r = blockIdx.x;
+  const std::int32_t mine = index[r];
+  if (threadIdx.x == 0) earlier[0] = 0;
+  __syncthreads();
+  for (Index i = threadIdx.x; i < r; i += blockDim.x)
+    if (index[i] == mine) earlier[0] = 1;
+  __syncthreads();
+  if (earlier[0] != 0) return;
+  for (Index column = 0; column < n; column += blockDim.x) {
+    const Index j = column + threadIdx.x;
+    float sum = j < n ? static_cast<float>(y[Index{mine} * n + j]) : 0.0f;
+    for (Index chunk = r; chunk < rows; chunk += blockDim.x) {
+      const Index i = chunk + threadIdx.x;
+      const bool match = i < rows && index[i] == mine;
+      const unsigned found = __ballot_sync(all_lanes, match), lane = threadIdx.x % warp_size;
+      const unsigned warp = threadIdx.x / warp_size;
+      if (lane == 0) ahead[warp] = __popc(found);
+      __syncthreads();
+      int before = 0, all = 0;
+      for (unsigned w = 0; w < blockDim.x / warp_size; ++w) {
+        before += w < warp ? ahead[w] : 0;
+        all += ahead[w];
+      }
+      if (match) matches[before + __popc(found & ((1u << lane) - 1u))] = static_cast<std::int32_t>(i - chunk);
+      __syncthreads();
+      if (j < n)
+        for (int m = 0; m < all; ++m) sum += scale * static_cast<float>(x[(chunk + matches[m]) * n + j]);
+      __syncthreads();
+    }
+    if (j < n) y[Index{mine} * n + j] = static_cast<T>(sum);
+  }
+}
+
+template <class T>
+__global__ void copy_rows_kernel(Index n, const T* x, Index x_stride, T* y, Index y_stride) {
+  for (Index i = threadIdx.x; i < n; i += blockDim.x)
+    y[Index{blockIdx.x} * y_stride + i] = x[Index{blockIdx.x} * x_stride + i];
+}
+
+template <class T>
+__global__ void append_rows_kernel(SegmentsView queries, SegmentsView keys, Index n, const T* x, Index x_stride, T* y,
+                                   Index y_stride) {
+  const Index row = blockIdx.x, b = blockIdx.y, rows = queries.length[b];
+  if (row >= rows) return;
+  const Index to = Index{keys.begin[b]} + keys.length[b] - rows + row, from = Index{queries.begin[b]} + row;
+  for (Index i = threadIdx.x; i < n; i += blockDim.x) y[to * y_stride + i] = x[from * x_stride + i];
+}
+
+template <class T>
+__global__ void take_transposed_kernel(Index columns, Index heads, const T* table, const std::int32_t* row, T* y) {
+  const Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < columns * heads) y[i] = table[Index{row[i % columns]} * heads + i / columns];
+}
+
+template <class T>
+__global__ void scatter_add_transposed_kernel(Index columns, Index heads, Index table_rows, const T* dy,
+                                              const std::int32_t* row, T* d_table) {
+  const Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= table_rows * heads) return;
+  const Index r = i / heads, h = i % heads;
+  float sum = 0;
+  for (Index c = 0; c < columns; ++c)
+    if (row[c] == r) sum += static_cast<float>(dy[h * columns + c]);
+  d_table[i] = static_cast<T>(static_cast<float>(d_table[i]) + sum);
+}
+
+}  // namespace cuda
+
+template <Real T>
+void take_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index, Statistic<T> scale, T* y) {
+  if (rows * n == 0) return;
+  const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(x, y);
+  cuda::launch(cuda::take_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, vectors, n, x, index,
+               scale, y);
+}
+
+template <Real T>
+void scatter_add_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index, Statistic<T> scale,
+                      T* y) {
+  if (rows * n == 0) return;
+  cuda::launch(cuda::scatter_add_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, rows, n, x,
+               index, scale, y);
+}
+
+template <Real T>
+void copy_rows(CudaDevice, Index rows, Index n, const T* x, Index x_stride, T* y, Index y_stride) {
+  if (rows * n == 0) return;
+  cuda::launch(cuda::copy_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, n, x, x_stride, y,
+               y_stride);
+}
+
+template <Real T>
+void append_rows(CudaDevice, const Segments& queries, const Segments& keys, Index n, const T* x, Index x_stride,
+                 T* y, Index y_stride) {
+  const Index longest = cuda::longest(queries);
+  if (longest * n == 0) return;
+  const cuda::SegmentsOnDevice on_q(queries), on_k(keys);
+  cuda::launch(cuda::append_rows_kernel<T>, dim3(static_cast<unsigned>(longest), static_cast<unsigned>(queries.count())),
+               cuda::gather_threads, 0, on_q.view(), on_k.view(), n, x, x_stride, y, y_stride);
+}
+
+template <Real T>
+void take_transposed(CudaDevice, Index columns, Index heads, const T* table, const std::int32_t* row, T* y) {
+  cuda::launch(cuda::take_transposed_kernel<T>, static_cast<unsigned>((columns * heads + 127) / 128), 128, 0, columns,
+               heads, table, row, y);
+}
+
+template <Real T>
+void scatter_add_transposed(CudaDevice, Index columns, Index heads, Index table_rows, const T* dy,
+                            const std::int32_t* row, T* d_table) {
+  cuda::launch(cuda::scatter_add_transposed_kernel<T>, static_cast<unsigned>((table_rows * heads + 63) / 64), 64, 0,
+               columns, heads, table_rows, dy, row, d_table);
+}
+
+}  // namespace retort::kernels

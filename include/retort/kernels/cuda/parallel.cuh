@@ -1,0 +1,74 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <limits>
+
+#include "retort/core/scalar.hpp"
+#include "retort/kernels/cuda/launch.cuh"
+
+/// What kernels share: loads of 16 bytes, sums over warps and blocks in a fixed order, sizes of launches.
+namespace retort::cuda {
+
+inline constexpr unsigned all_lanes = 0xffffffffu;
+inline constexpr int warp_size = 32;
+
+/// 16 bytes of numbers, loaded and stored at once.
+template <class T>
+struct Vector {
+  static constexpr int size = 16 / static_cast<int>(sizeof(T));
+  T at[size];
+
+  __device__ static Vector load(const T* p) { return std::bit_cast<Vector>(*reinterpret_cast<const uint4*>(p)); }
+  __device__ void store(T* p) const { *reinterpret_cast<uint4*>(p) = std::bit_cast<uint4>(*this); }
+};
+
+/// Whether rows that begin at these places can be read by 16 bytes.
+template <class... Pointers>
+[[nodiscard]] bool aligned(const Pointers*... p) {
+  return ((reinterpret_cast<std::uintptr_t>(p) % 16 == 0) && ...);
+}
+
+/// Blocks that keep the device busy, at most one for each `per_block` of `count` things.
+[[nodiscard]] inline unsigned blocks_for(Index count, Index per_block) {
+  const Index wanted = (count + per_block - 1) / per_block;
+  return static_cast<unsigned>(std::clamp<Index>(wanted, 1, Index{multiprocessors()} * 16));
+}
+
+struct Sum {
+  template <class N>
+  __device__ N operator()(N a, N b) const {
+    return a + b;
+  }
+};
+struct Highest {
+  template <class N>
+  __device__ N operator()(N a, N b) const {
+    return a > b || a != a ? a : b;  // NaN wins
+  }
+};
+
+/// The combination of all lanes' values, in all lanes, always in the same order.
+template <class N, class Op>
+__device__ N warp_reduce(N value, Op op) {
+  for (int offset = warp_size / 2; offset > 0; offset /= 2)
+    value = op(value, __shfl_xor_sync(all_lanes, value, offset));
+  return value;
+}
+
+/// The combination of all threads' values, in all threads; blocks of up to 1,024 threads, a multiple of 32. `place`
+/// is shared memory for 32 values, free to use again after the next barrier.
+template <class N, class Op>
+__device__ N block_reduce(N value, Op op, N* place) {
+  const unsigned lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
+  value = warp_reduce(value, op);
+  __syncthreads();
+  if (lane == 0) place[warp] = value;
+  __syncthreads();
+  N total = place[0];
+  for (unsigned w = 1; w < warps; ++w) total = op(total, place[w]);
+  return total;
+}
+
+}  // namespace retort::cuda

@@ -4,10 +4,8 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
-#include <cstring>
 #include <memory>  // libstdc++'s own __noinline__ in it has to come before the macro below
 #include <source_location>
-#include <string>
 #include <type_traits>
 
 #include "multiprocessor.hpp"
@@ -32,24 +30,17 @@ concept Shuffled = std::is_trivially_copyable_v<T> &&(sizeof(T) == 4 || sizeof(T
 
 template <Shuffled T>
 T shuffle(Primitive primitive, unsigned mask, T value, unsigned source, std::source_location where) {
-  std::uint64_t bits = 0;
-  std::memcpy(&bits, &value, sizeof(T));
-  bits = here().exchange(primitive, mask, bits, source, where);
-  std::memcpy(&value, &bits, sizeof(T));
-  return value;
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  return std::bit_cast<T>(
+      static_cast<Bits>(here().exchange(primitive, mask, std::bit_cast<Bits>(value), source, where)));
 }
 
-/// The running thread's lane, and the first and the last of its part of the warp.
-struct Segment {
-  explicit Segment(int width) {
-    if (width < 1 || width > 32 || !std::has_single_bit(static_cast<unsigned>(width)))
-      throw here().error("a shuffle of width " + std::to_string(width));
-    lane = here().lane();
-    last = lane | (static_cast<unsigned>(width) - 1);
-    first = last - (static_cast<unsigned>(width) - 1);
-  }
-  unsigned lane, first, last;
-};
+/// The width of a shuffle's segments less one: the bits of a lane's place in its segment.
+inline unsigned segment_bits(int width) {
+  const auto bits = static_cast<unsigned>(width) - 1;
+  if (bits > 31 || (bits & (bits + 1)) != 0) here().fail("the width of a shuffle is a power of two up to 32");
+  return bits;
+}
 
 }  // namespace retort::executor
 
@@ -65,34 +56,34 @@ inline void __syncwarp(unsigned mask = 0xffffffff,
 template <retort::executor::Shuffled T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32,
               std::source_location where = std::source_location::current()) {
-  const retort::executor::Segment segment(width);
-  const unsigned lane = segment.first + (static_cast<unsigned>(source) & (static_cast<unsigned>(width) - 1));
-  return shuffle(retort::executor::Primitive::shfl, mask, value, lane, where);
+  const unsigned bits = retort::executor::segment_bits(width), lane = retort::executor::here().lane();
+  const unsigned from = (lane & ~bits) | (static_cast<unsigned>(source) & bits);
+  return retort::executor::shuffle(retort::executor::Primitive::shfl, mask, value, from, where);
 }
 
 template <retort::executor::Shuffled T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32,
                  std::source_location where = std::source_location::current()) {
-  const retort::executor::Segment segment(width);
-  const unsigned lane = delta > segment.lane - segment.first ? segment.lane : segment.lane - delta;
-  return shuffle(retort::executor::Primitive::shfl_up, mask, value, lane, where);
+  const unsigned bits = retort::executor::segment_bits(width), lane = retort::executor::here().lane();
+  const unsigned from = delta > (lane & bits) ? lane : lane - delta;
+  return retort::executor::shuffle(retort::executor::Primitive::shfl_up, mask, value, from, where);
 }
 
 template <retort::executor::Shuffled T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
                    std::source_location where = std::source_location::current()) {
-  const retort::executor::Segment segment(width);
-  const unsigned lane = delta > segment.last - segment.lane ? segment.lane : segment.lane + delta;
-  return shuffle(retort::executor::Primitive::shfl_down, mask, value, lane, where);
+  const unsigned bits = retort::executor::segment_bits(width), lane = retort::executor::here().lane();
+  const unsigned from = delta > bits - (lane & bits) ? lane : lane + delta;
+  return retort::executor::shuffle(retort::executor::Primitive::shfl_down, mask, value, from, where);
 }
 
 template <retort::executor::Shuffled T>
-T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32,
+T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32,
                   std::source_location where = std::source_location::current()) {
-  const retort::executor::Segment segment(width);
-  unsigned lane = segment.lane ^ static_cast<unsigned>(bits);
-  if (lane > segment.last) lane = segment.lane;
-  return shuffle(retort::executor::Primitive::shfl_xor, mask, value, lane, where);
+  const unsigned bits = retort::executor::segment_bits(width), lane = retort::executor::here().lane();
+  const unsigned other = lane ^ static_cast<unsigned>(lanes);
+  const unsigned from = other > (lane | bits) ? lane : other;
+  return retort::executor::shuffle(retort::executor::Primitive::shfl_xor, mask, value, from, where);
 }
 
 inline unsigned __ballot_sync(unsigned mask, int predicate,

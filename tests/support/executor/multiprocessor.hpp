@@ -9,7 +9,6 @@
 #include <source_location>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -84,8 +83,8 @@ class Multiprocessor {
   void set_seed(std::uint64_t seed) { random_ = Random(seed); }
   const Statistics& statistics() const { return statistics_; }
 
-  /// A KernelError that the running thread is to throw.
-  KernelError error(std::string_view what) const { return error_of(*current_, what); }
+  /// Throws a KernelError about the running thread.
+  [[noreturn]] void fail(const std::string& what) const { fail(*current_, what.c_str()); }
 
  private:
   struct WorkFiber;
@@ -116,14 +115,19 @@ class Multiprocessor {
   void wait(Thread& thread);
   void jump(Fiber& from, Fiber& to);
   void resume(Thread& thread);
+  [[gnu::cold]] void add_fiber();
 
   void release_block();
   void release_warp(unsigned warp, unsigned mask);
   void check_together(const Thread& one, const Thread& other) const;
 
   void abandon(std::exception_ptr error);
+  [[gnu::cold]] void abandon_deadlock();
   KernelError deadlock() const;
-  KernelError error_of(const Thread& thread, std::string_view what) const;
+  // Out of the way, so that the functions that are called all the time have small frames.
+  [[noreturn, gnu::cold]] void fail(const Thread& thread, const char* what) const;
+  [[noreturn, gnu::cold]] void fail_mask(const Thread& thread, unsigned lanes, const char* what) const;
+  [[noreturn, gnu::cold]] void fail_apart(const Thread& one, const Thread& other) const;
 
   void push_in_some_order(Primitive waiting_at);
   void push_back(const Thread& thread);
@@ -147,6 +151,8 @@ class Multiprocessor {
   // threads that can go on: a ring of their numbers
   std::array<std::uint16_t, most_threads> queue_;
   unsigned queue_head_ = 0, queued_ = 0;
+  std::array<std::uint16_t, most_threads> order_;      // for push_in_some_order
+  std::array<std::uint64_t, warp_size> results_ = {};  // for release_warp
 
   Thread* current_ = nullptr;
   Fiber main_;

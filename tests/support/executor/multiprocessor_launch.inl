@@ -8,8 +8,8 @@ inline std::string text(dim3 v) {
   return text(make_uint3(v.x, v.y, v.z));
 }
 inline std::string text(const std::source_location& where) {
-  const std::string_view file = where.file_name();
-  return std::string(file.substr(file.rfind('/') + 1)) + ":" + std::to_string(where.line());
+  const std::string file = where.file_name();
+  return file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line());
 }
 
 /// Throws KernelError if compute capability 9.0 has no such grid, block or dynamic shared memory.
@@ -29,7 +29,7 @@ inline void check_launch(dim3 grid, dim3 block, std::size_t shared) {
 
 inline void Multiprocessor::run(dim3 grid, dim3 block, std::size_t shared, Body body, const void* call) {
   check_launch(grid, block, shared);
-  if (running) throw here().error("a kernel cannot launch a kernel");
+  if (running) running->fail("a kernel cannot launch a kernel");
   struct Running {
     explicit Running(Multiprocessor* self) { running = self; }
     ~Running() { running = nullptr; }
@@ -84,11 +84,10 @@ inline void Multiprocessor::run_block(dim3 block, unsigned threads) {
 
 inline void* Multiprocessor::declare_shared(std::size_t bytes) {
   if (void* const memory = shared_.declare(bytes)) return memory;
-  throw error("an array of " + std::to_string(bytes) + " bytes beside " +
-              std::to_string(shared_.static_bytes()) + " of static and " +
-              std::to_string(shared_.dynamic_bytes()) + " of dynamic shared memory; " +
-              std::to_string(SharedMemory::most_static) + " static and " +
-              std::to_string(SharedMemory::most) + " together are the most");
+  fail("an array of " + std::to_string(bytes) + " bytes beside " + std::to_string(shared_.static_bytes()) +
+       " of static and " + std::to_string(shared_.dynamic_bytes()) + " of dynamic shared memory; " +
+       std::to_string(SharedMemory::most_static) + " static and " + std::to_string(SharedMemory::most) +
+       " together are the most");
 }
 
 }  // namespace retort::executor

@@ -31,8 +31,7 @@ inline void Multiprocessor::work(WorkFiber& self) {
       thread.ended = true;
       abandon(std::current_exception());
     }
-    if (queued_ == 0 && !abandoned_ && ended_ != threads_.size())
-      abandon(std::make_exception_ptr(deadlock()));
+    if (queued_ == 0 && !abandoned_ && ended_ != threads_.size()) abandon_deadlock();
     if (queued_ == 0) {
       idle_.push_back(&self);
       jump(self, main_);
@@ -56,15 +55,14 @@ inline void Multiprocessor::end(Thread& thread) {
   warp.ended |= 1u << thread.lane;
   for (unsigned waiting = warp.waiting; waiting != 0; waiting &= waiting - 1) {
     const Thread& other = lane_of(thread.warp, static_cast<unsigned>(__builtin_ctz(waiting)));
-    if (other.mask >> thread.lane & 1u)
-      throw error_of(other, "the mask names lane " + std::to_string(thread.lane) + ", which has ended");
+    if (other.mask >> thread.lane & 1u) fail_mask(other, 1u << thread.lane, ", which has ended");
   }
   if (at_barrier_ != 0 && at_barrier_ + ended_ == threads_.size()) release_block();
 }
 
 /// Lets others run until this thread is taken from the queue.
 inline void Multiprocessor::wait(Thread& thread) {
-  if (queued_ == 0) abandon(std::make_exception_ptr(deadlock()));
+  if (queued_ == 0) abandon_deadlock();
   Thread& next = pop();
   if (&next != &thread) {
     resume(next);
@@ -78,14 +76,17 @@ inline void Multiprocessor::wait(Thread& thread) {
 /// Gives a thread that has not started a fiber.
 inline void Multiprocessor::resume(Thread& thread) {
   if (thread.fiber) return;
-  if (idle_.empty()) {
-    fibers_.push_back(std::make_unique<WorkFiber>());
-    stacks_.prepare(*fibers_.back(), fibers_.size() - 1, &Multiprocessor::enter);
-    idle_.push_back(fibers_.back().get());
-  }
+  if (idle_.empty()) add_fiber();
   thread.fiber = idle_.back();
   idle_.pop_back();
   thread.fiber->thread = &thread;
+}
+
+inline void Multiprocessor::add_fiber() {
+  fibers_.push_back(std::make_unique<WorkFiber>());
+  stacks_.prepare(*fibers_.back(), fibers_.size() - 1, &Multiprocessor::enter);
+  idle_.reserve(fibers_.size());
+  idle_.push_back(fibers_.back().get());
 }
 
 /// Keeps the error for run() to throw, and lets only those go on whose stacks have to be unwound.
@@ -99,26 +100,23 @@ inline void Multiprocessor::abandon(std::exception_ptr error) {
 
 /// Warp after warp or all mixed, in an order drawn anew, the threads that are waiting at this.
 inline void Multiprocessor::push_in_some_order(Primitive waiting_at) {
-  const auto threads = static_cast<unsigned>(threads_.size());
-  const auto waits = [&](const Thread& t) { return !t.ended && t.primitive == waiting_at; };
+  const auto waits = [&](const Thread& thread) { return !thread.ended && thread.primitive == waiting_at; };
+  unsigned count = 0;
   if (random_.coin()) {
-    std::array<std::uint16_t, most_threads> order;
-    unsigned count = 0;
-    for (unsigned i = 0; i < threads; ++i)
-      if (waits(threads_[i])) order[count++] = static_cast<std::uint16_t>(i);
-    random_.shuffle(order.data(), count);
-    for (unsigned i = 0; i < count; ++i) push_back(threads_[order[i]]);
+    for (const Thread& thread : threads_)
+      if (waits(thread)) order_[count++] = static_cast<std::uint16_t>(&thread - threads_.data());
+    random_.shuffle(order_.data(), count);
+    for (unsigned i = 0; i < count; ++i) push_back(threads_[order_[i]]);
     return;
   }
-  std::array<unsigned, most_threads / warp_size> warps;
-  const unsigned count = (threads + warp_size - 1) / warp_size;
-  std::iota(warps.begin(), warps.begin() + count, 0u);
-  random_.shuffle(warps.data(), count);
+  while (count * warp_size < threads_.size()) order_[count] = static_cast<std::uint16_t>(count), ++count;
+  random_.shuffle(order_.data(), count);
   for (unsigned i = 0; i < count; ++i) {
-    const LaneOrder order(random_);
+    const unsigned warp = order_[i];
+    const LaneOrder lanes(random_);
     for (unsigned j = 0; j < warp_size; ++j)
-      if (warps_[warps[i]].present >> order(j) & 1u)
-        if (const Thread& thread = lane_of(warps[i], order(j)); waits(thread)) push_back(thread);
+      if (warps_[warp].present >> lanes(j) & 1u)
+        if (const Thread& thread = lane_of(warp, lanes(j)); waits(thread)) push_back(thread);
   }
 }
 

@@ -52,10 +52,9 @@ inline std::uint64_t Multiprocessor::exchange(Primitive primitive, unsigned mask
   thread.value = value;
   thread.source = source;
   Warp& warp = warps_[thread.warp];
-  if (!(mask >> thread.lane & 1u)) throw error("the mask does not name the calling lane");
-  for (const auto& [lanes, what] : {std::pair{mask & ~warp.present, ", which the block does not have"},
-                                    std::pair{mask & warp.ended, ", which has ended"}})
-    if (lanes != 0) throw error("the mask names lane " + std::to_string(__builtin_ctz(lanes)) + what);
+  if (!(mask >> thread.lane & 1u)) fail(thread, "the mask does not name the calling lane");
+  if (mask & ~warp.present) fail_mask(thread, mask & ~warp.present, ", which the block does not have");
+  if (mask & warp.ended) fail_mask(thread, mask & warp.ended, ", which has ended");
   warp.waiting |= 1u << thread.lane;
   if ((warp.waiting & mask) == mask) release_warp(thread.warp, mask);
   wait(thread);
@@ -63,11 +62,9 @@ inline std::uint64_t Multiprocessor::exchange(Primitive primitive, unsigned mask
 }
 
 inline void Multiprocessor::check_together(const Thread& one, const Thread& other) const {
-  if (one.primitive == other.primitive && one.where.line() == other.where.line() &&
-      one.where.column() == other.where.column())
-    return;
-  throw error_of(one, "another waits at " + std::string(name(other.primitive)) + " (" + text(other.where) +
-                          "), thread " + text(other.index));
+  if (one.primitive != other.primitive || one.where.line() != other.where.line() ||
+      one.where.column() != other.where.column())
+    fail_apart(one, other);
 }
 
 /// All that have not ended wait at the barrier.
@@ -86,7 +83,6 @@ inline void Multiprocessor::release_block() {
 /// The lanes of the mask wait, perhaps not all of them for each other.
 inline void Multiprocessor::release_warp(unsigned number, unsigned mask) {
   const Thread& first = lane_of(number, static_cast<unsigned>(__builtin_ctz(mask)));
-  std::array<std::uint64_t, warp_size> results;
   unsigned voted = 0;
   for (unsigned lanes = mask; lanes != 0; lanes &= lanes - 1) {
     const auto lane = static_cast<unsigned>(__builtin_ctz(lanes));
@@ -99,7 +95,7 @@ inline void Multiprocessor::release_warp(unsigned number, unsigned mask) {
     const Thread& thread = lane_of(number, lane);
     check_together(thread, first);
     const bool known = thread.source < warp_size && (mask >> thread.source & 1u);
-    results[lane] = known ? lane_of(number, thread.source).value : ~std::uint64_t{0};
+    results_[lane] = known ? lane_of(number, thread.source).value : ~std::uint64_t{0};
   }
   const bool votes = first.primitive >= Primitive::ballot, at_once = random_.coin();
   const LaneOrder order(random_);
@@ -107,7 +103,7 @@ inline void Multiprocessor::release_warp(unsigned number, unsigned mask) {
     const unsigned lane = order(i);
     if (!(mask >> lane & 1u)) continue;
     Thread& thread = lane_of(number, lane);
-    thread.value = votes ? voted : results[lane];
+    thread.value = votes ? voted : results_[lane];
     thread.primitive = Primitive::none;
     if (at_once)
       push_front(thread);
@@ -149,14 +145,28 @@ inline KernelError Multiprocessor::deadlock() const {
                      what);
 }
 
-inline KernelError Multiprocessor::error_of(const Thread& thread, std::string_view what) const {
+inline void Multiprocessor::abandon_deadlock() {
+  abandon(std::make_exception_ptr(deadlock()));
+}
+
+inline void Multiprocessor::fail(const Thread& thread, const char* what) const {
   std::string message = "block " + text(blockIdx) + ", thread " + text(thread.index) + ": ";
   if (thread.primitive != Primitive::none) {
     message += name(thread.primitive);
     if (thread.primitive != Primitive::syncthreads) message += " with mask " + hexadecimal(thread.mask);
     message += " (" + text(thread.where) + "): ";
   }
-  return KernelError(message + std::string(what));
+  throw KernelError(message + what);
+}
+
+inline void Multiprocessor::fail_mask(const Thread& thread, unsigned lanes, const char* what) const {
+  fail(thread, ("the mask names lane " + std::to_string(__builtin_ctz(lanes)) + what).c_str());
+}
+
+inline void Multiprocessor::fail_apart(const Thread& one, const Thread& other) const {
+  const std::string what = "thread " + text(other.index) + " waits elsewhere, at " + name(other.primitive) +
+                           " (" + text(other.where) + ")";
+  fail(one, what.c_str());
 }
 
 }  // namespace retort::executor

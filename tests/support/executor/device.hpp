@@ -1,5 +1,7 @@
 #pragma once
 
+#include <math.h>  // isnan and the like at global scope, as in CUDA
+
 #include <bit>
 #include <cmath>
 #include <concepts>

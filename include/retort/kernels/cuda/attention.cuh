@@ -1,9 +1,8 @@
 #pragma once
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/parallel.cuh"
 #include "retort/kernels/cuda/segments.cuh"
-#include "retort/tensor/device.hpp"
 
 /// Attention of any width, with or without dropout and bias, in float: a warp a row, keys in groups of 32, no scores in
 /// memory. Full precision, decoding, and what the tensor cores' kernels (flash_attention.cuh) do not do.
@@ -21,9 +20,9 @@ struct AttentionProblem {
   const T *q, *k, *v, *bias;
   T* o;
   float* lse;
-  const T* d_o;
-  const float* delta;  ///< (query rows, heads): sum of d_o * o
-  T *dq, *dk, *dv;
+  const T* d_o = nullptr;
+  const float* delta = nullptr;  ///< (query rows, heads): sum of d_o * o
+  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
 };
 
 /// One query against the keys of its sequence.

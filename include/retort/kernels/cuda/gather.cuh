@@ -1,9 +1,8 @@
 #pragma once
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/parallel.cuh"
 #include "retort/kernels/cuda/segments.cuh"
-#include "retort/tensor/device.hpp"
 
 /// Rows by index. Sums of rows that share an index are made by one block in the order of rows: the same bits in every
 /// run.
@@ -15,7 +14,8 @@ using namespace retort::cuda;
 inline constexpr int gather_threads = 128;
 
 /// Reports the first index it finds outside [0, limit), and makes 0 of all of them.
-inline __global__ void require_indices_kernel(Index count, std::int32_t* index, Index limit, IndexFault* fault,
+template <class = void>
+__global__ void require_indices_kernel(Index count, std::int32_t* index, Index limit, IndexFault* fault,
                                               const char* op, const char* what) {
   for (Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += Index{gridDim.x} * blockDim.x) {
     const std::int32_t found = index[i];

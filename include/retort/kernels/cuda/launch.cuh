@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "retort/kernels/cuda/runtime.hpp"
+
 /// How device code is started and how it names its shared memory, for two compilers: nvcc, and the host's with
 /// RETORT_HOST_EXECUTOR, where tests/support/executor runs the same text with a fiber a thread.
 #if defined(RETORT_HOST_EXECUTOR)
@@ -20,8 +22,6 @@ using executor::launch;
 #else
 
 #include <cuda_runtime.h>
-
-#include "retort/kernels/cuda/runtime.hpp"
 
 /// An array `type name[count]` that the threads of a block share.
 #define RETORT_SHARED(type, name, count) __shared__ type name[count]

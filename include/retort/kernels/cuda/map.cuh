@@ -5,9 +5,8 @@
 #include <vector>
 
 #include "retort/core/functors.hpp"
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/parallel.cuh"
-#include "retort/tensor/device.hpp"
 
 /// Pointwise kernels, sums of all elements, fills and conversions.
 namespace retort::kernels {
@@ -76,7 +75,8 @@ __global__ void partial_sums_kernel(Index count, F f, const T* x, double* part) 
 }
 
 /// total[b] = part[first[b]] + ... + part[first[b + 1] - 1].
-inline __global__ void join_sums_kernel(const Index* first, const double* part, double* total) {
+template <class = void>
+__global__ void join_sums_kernel(const Index* first, const double* part, double* total) {
   RETORT_SHARED(double, place, 32);
   double sum = 0;
   for (Index i = first[blockIdx.x] + threadIdx.x; i < first[blockIdx.x + 1]; i += blockDim.x) sum += part[i];
@@ -115,7 +115,7 @@ std::vector<double> sums_of(CudaDevice, const std::vector<std::pair<const T*, In
       launch(partial_sums_kernel<T, F>, static_cast<unsigned>(first[i + 1] - first[i]), map_threads, 0,
              arrays[i].second, f, arrays[i].first, parts.as<double>() + first[i]);
   upload(first.data(), firsts.as<Index>(), first.size() * sizeof(Index));
-  launch(join_sums_kernel, static_cast<unsigned>(arrays.size()), 128, 0, firsts.as<Index>(), parts.as<double>(),
+  launch(join_sums_kernel<>, static_cast<unsigned>(arrays.size()), 128, 0, firsts.as<Index>(), parts.as<double>(),
          totals.as<double>());
   std::vector<double> out(arrays.size());
   download(totals.as<double>(), out.data(), out.size() * sizeof(double));

@@ -1,8 +1,7 @@
 #pragma once
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/parallel.cuh"
-#include "retort/tensor/device.hpp"
 
 /// Layer norm and RMS norm, a warp a row; bias rows; sums over rows in two steps of fixed order.
 namespace retort::kernels {

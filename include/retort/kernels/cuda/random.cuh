@@ -1,8 +1,7 @@
 #pragma once
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/parallel.cuh"
-#include "retort/tensor/device.hpp"
 
 /// The random numbers of kernels/cpu/random.hpp: pure functions of key and place.
 namespace retort::kernels {

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/row.cuh"
-#include "retort/tensor/device.hpp"
 
 /// The one driver of every divergence, a block a row, see kernels/cpu/row_loss.hpp: three readings of both rows, one
 /// writing.

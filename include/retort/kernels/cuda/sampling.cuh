@@ -1,8 +1,7 @@
 #pragma once
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/select.cuh"
-#include "retort/tensor/device.hpp"
 
 /// Drawing tokens where the logits are: a block a row, by the rules of generate/samplers.hpp.
 namespace retort::kernels {

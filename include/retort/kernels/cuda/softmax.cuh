@@ -1,8 +1,7 @@
 #pragma once
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/row.cuh"
-#include "retort/tensor/device.hpp"
 
 namespace retort::kernels {
 

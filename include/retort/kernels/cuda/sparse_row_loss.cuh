@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/row.cuh"
-#include "retort/tensor/device.hpp"
 
 /// The divergence from k tokens of a teacher and a bucket for all others, a block a row; see
 /// kernels/cpu/sparse_row_loss.hpp.

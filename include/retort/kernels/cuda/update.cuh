@@ -1,9 +1,8 @@
 #pragma once
 
-#include "retort/kernels/contract.hpp"
+#include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/map.cuh"
 #include "retort/kernels/cuda/norm.cuh"
-#include "retort/tensor/device.hpp"
 
 /// Optimizer steps. State and weights are float: an optimizer of a bf16 model keeps the weights in float itself.
 namespace retort::kernels {

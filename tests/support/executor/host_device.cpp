@@ -1,0 +1,139 @@
+// The CUDA runtime and cuBLASLt as the host executor has them: memory is the host's, products are plain loops. With
+// the kernels compiled for the executor this is the library retort::cuda on a machine without a GPU.
+#include <cstdlib>
+#include <cstring>
+
+#include "retort/core/error.hpp"
+#include "retort/kernels/cuda.hpp"
+#include "retort/kernels/cuda/runtime.hpp"
+#include "retort/tensor/tensor.hpp"
+
+namespace retort::cuda {
+
+std::string why_unavailable() { return ""; }
+void require_device() {}
+std::string describe_device() { return "host executor"; }
+int multiprocessors() { return 2; }
+void* stream() { return nullptr; }
+
+IndexFault* index_fault() {
+  static IndexFault fault{};
+  return &fault;
+}
+
+void check(int error, const char* op) {
+  if (error != 0) fail<DeviceError>(op, "error {}", error);
+}
+
+void synchronize() {
+  IndexFault& fault = *index_fault();
+  if (fault.happened == 0) return;
+  const IndexFault seen = fault;
+  fault = {};
+  fail<ShapeError>(seen.op, "{} {} is outside [0, {})", seen.what, seen.index, seen.limit);
+}
+
+Scratch::Scratch(std::size_t bytes) : block_(Pool<CudaDevice>::instance().allocate(bytes, capacity_)) {}
+Scratch::~Scratch() { Pool<CudaDevice>::instance().release(block_, capacity_); }
+
+void upload(const void* from, void* to, std::size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+void download(const void* from, void* to, std::size_t bytes) {
+  synchronize();
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+}  // namespace retort::cuda
+
+namespace retort {
+
+// Every block is the system's, so that the address sanitizer knows its bounds; new ones hold NaN.
+Pool<CudaDevice>& Pool<CudaDevice>::instance() {
+  static Pool* pool = new Pool;
+  return *pool;
+}
+void* Pool<CudaDevice>::allocate(std::size_t bytes, std::size_t& capacity) {
+  const std::lock_guard lock(mutex_);
+  capacity = bytes;
+  void* const block = std::aligned_alloc(256, (std::max<std::size_t>(bytes, 1) + 255) / 256 * 256);
+  if (block == nullptr) fail<DeviceError>("allocate", "{} bytes are not to be had", bytes);
+  std::memset(block, 0xff, (std::max<std::size_t>(bytes, 1) + 255) / 256 * 256);
+  statistics_.in_use += bytes;
+  statistics_.peak_in_use = std::max(statistics_.peak_in_use, statistics_.in_use);
+  ++statistics_.system_allocations;
+  return block;
+}
+void Pool<CudaDevice>::release(void* block, std::size_t capacity) noexcept {
+  const std::lock_guard lock(mutex_);
+  std::free(block);
+  statistics_.in_use -= capacity;
+}
+void Pool<CudaDevice>::trim() {}
+PoolStatistics Pool<CudaDevice>::statistics() const { return statistics_; }
+void Pool<CudaDevice>::reset_peak() { statistics_.peak_in_use = statistics_.in_use; }
+
+namespace memory {
+
+void copy_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
+  if (bytes > 0) std::memmove(to, from, bytes);
+}
+void from_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) { cuda::upload(from, to, bytes); }
+void to_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) { cuda::download(from, to, bytes); }
+
+}  // namespace memory
+
+namespace kernels {
+
+namespace {
+
+template <class T>
+void multiply(Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T* a, Index lda, const T* b, Index ldb,
+              float beta, T* c, Index ldc, const T* bias) {
+  for (Index i = 0; i < m; ++i)
+    for (Index j = 0; j < n; ++j) {
+      double sum = 0;
+      for (Index l = 0; l < k; ++l)
+        sum += static_cast<double>(static_cast<float>(op_a == Op::none ? a[i * lda + l] : a[l * lda + i])) *
+               static_cast<double>(static_cast<float>(op_b == Op::none ? b[l * ldb + j] : b[j * ldb + l]));
+      float value = alpha * static_cast<float>(sum);
+      if (beta != 0) value += beta * static_cast<float>(c[i * ldc + j]);
+      if (bias != nullptr) value += static_cast<float>(bias[j]);
+      c[i * ldc + j] = static_cast<T>(value);
+    }
+}
+
+}  // namespace
+
+template <Real T>
+void gemm(CudaDevice, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha, const T* a, Index lda,
+          const T* b, Index ldb, Statistic<T> beta, T* c, Index ldc) {
+  multiply<T>(op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, nullptr);
+}
+template <Real T>
+void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha,
+                  const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b, Statistic<T> beta,
+                  T* c, Index ldc, Index stride_c) {
+  for (Index i = 0; i < batch; ++i)
+    multiply<T>(op_a, op_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb, beta, c + i * stride_c, ldc,
+                nullptr);
+}
+template <Real T>
+void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w, const T* bias,
+            T* y) {
+  multiply<T>(Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, 0, y, out, bias);
+}
+
+#define RETORT_HOST_GEMM(T)                                                                                          \
+  template void gemm<T>(CudaDevice, Op, Op, Index, Index, Index, float, const T*, Index, const T*, Index, float, T*, \
+                        Index);                                                                                      \
+  template void gemm_batched<T>(CudaDevice, Index, Op, Op, Index, Index, Index, float, const T*, Index, Index,       \
+                                const T*, Index, Index, float, T*, Index, Index);                                    \
+  template void linear<T>(CudaDevice, Index, Index, Index, float, const T*, const T*, const T*, T*);
+
+RETORT_HOST_GEMM(float)
+RETORT_HOST_GEMM(bf16)
+
+}  // namespace kernels
+
+}  // namespace retort

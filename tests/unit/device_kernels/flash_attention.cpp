@@ -31,9 +31,12 @@ struct Rows {
     data.assign(static_cast<std::size_t>(n) * static_cast<std::size_t>(columns), bf16(filled));
   }
   [[nodiscard]] std::size_t at(int row, int column) const {
-    return static_cast<std::size_t>(row) * static_cast<std::size_t>(stride) + static_cast<std::size_t>(column);
+    return static_cast<std::size_t>(row) * static_cast<std::size_t>(stride) +
+           static_cast<std::size_t>(column);
   }
-  [[nodiscard]] double operator()(int row, int column) const { return static_cast<float>(data[at(row, column)]); }
+  [[nodiscard]] double operator()(int row, int column) const {
+    return static_cast<float>(data[at(row, column)]);
+  }
 };
 
 constexpr float untouched = 77;  // what is between the segments, and must stay
@@ -139,8 +142,8 @@ Expected by_definition(const Problem& p) {
   return e;
 }
 
-/// The greatest difference, as a part of the greatest expected number that is not `untouched`. Infinite numbers and
-/// `untouched` ones must be the same.
+/// The greatest difference, as a part of the greatest expected number that is not `untouched`. Infinite
+/// numbers and `untouched` ones must be the same.
 template <class T>
 double error(const std::vector<T>& got, const std::vector<double>& expected) {
   double greatest = 0, difference = 0;
@@ -175,11 +178,21 @@ TEST_CASE("flash attention is softmax(scale q k') v, and its gradients, over rag
   SECTION("one key, fewer than a tile, a tile, two and a bit") {
     check({.lengths = {{1, 1}, {7, 7}, {64, 64}, {130, 130}}});
   }
-  SECTION("causal") { check({.causal = true, .lengths = {{130, 130}, {1, 1}, {64, 64}, {7, 7}}}); }
-  SECTION("keys and queries of unequal number") { check({.lengths = {{5, 140}, {70, 3}, {1, 65}}}); }
-  SECTION("causal, a cache of earlier keys") { check({.causal = true, .lengths = {{5, 140}, {1, 65}, {129, 200}}}); }
-  SECTION("causal, queries that see nothing") { check({.causal = true, .lengths = {{140, 5}, {3, 2}}}); }
-  SECTION("no keys, no queries") { check({.lengths = {{3, 0}, {0, 70}, {2, 2}}}); }
+  SECTION("causal") {
+    check({.causal = true, .lengths = {{130, 130}, {1, 1}, {64, 64}, {7, 7}}});
+  }
+  SECTION("keys and queries of unequal number") {
+    check({.lengths = {{5, 140}, {70, 3}, {1, 65}}});
+  }
+  SECTION("causal, a cache of earlier keys") {
+    check({.causal = true, .lengths = {{5, 140}, {1, 65}, {129, 200}}});
+  }
+  SECTION("causal, queries that see nothing") {
+    check({.causal = true, .lengths = {{140, 5}, {3, 2}}});
+  }
+  SECTION("no keys, no queries") {
+    check({.lengths = {{3, 0}, {0, 70}, {2, 2}}});
+  }
 }
 
 TEST_CASE("flash attention shares a key head among the query heads of its group") {
@@ -189,7 +202,12 @@ TEST_CASE("flash attention shares a key head among the query heads of its group"
 
 TEST_CASE("flash attention adds a bias by relative position") {
   check({.scale = 1, .biased = true, .lengths = {{7, 7}, {66, 40}, {3, 70}}});
-  check({.width = 32, .heads = 2, .scale = 0.2f, .causal = true, .biased = true, .lengths = {{70, 70}, {3, 66}, {9, 4}}});
+  check({.width = 32,
+         .heads = 2,
+         .scale = 0.2f,
+         .causal = true,
+         .biased = true,
+         .lengths = {{70, 70}, {3, 66}, {9, 4}}});
 }
 
 TEST_CASE("flash attention is written for widths 32, 64 and 128") {
@@ -205,4 +223,6 @@ TEST_CASE("flash attention takes a scale of any sign") {
   check({.scale = 0, .causal = true, .lengths = {{66, 66}}});
 }
 
-TEST_CASE("flash attention keeps to great scores") { check({.scale = 3, .causal = true, .lengths = {{66, 66}}}); }
+TEST_CASE("flash attention keeps to great scores") {
+  check({.scale = 3, .causal = true, .lengths = {{66, 66}}});
+}

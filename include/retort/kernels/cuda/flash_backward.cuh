@@ -23,11 +23,11 @@ __global__ void flash_delta_kernel(FlashArguments a) {
     const std::int64_t at = row * a.o_stride + h * Width + static_cast<int>(lane) * 8;
     const Chunk o = *reinterpret_cast<const Chunk*>(a.o + at);
     const Chunk d_o = *reinterpret_cast<const Chunk*>(a.d_o + at);
-    RETORT_UNROLL
+#pragma unroll
     for (int i = 0; i < 4; ++i)
       sum += low_bf16(o.word[i]) * low_bf16(d_o.word[i]) + high_bf16(o.word[i]) * high_bf16(d_o.word[i]);
   }
-  RETORT_UNROLL
+#pragma unroll
   for (unsigned step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(whole_warp, sum, step);
   if (present && lane == 0) a.delta[row * a.heads + h] = sum;
 }
@@ -41,36 +41,21 @@ constexpr std::size_t flash_backward_shared() {
          (OfKeys ? 4 * flash_stream_tile * sizeof(float) : 0);
 }
 
-/// Where a tile of the backward pass lies in its sequence: what its queries see.
-struct FlashView {
-  int queries, keys;
-  bool causal;
-
-  __device__ int position() const { return keys - queries; }  ///< of the first query among the keys
-  __device__ bool sees(int query, int key) const {
-    return query < queries && key < keys && (!causal || key <= position() + query);
-  }
-  /// Whether each of the queries [query, query + m) sees each of the keys [key, key + n). Queries past the
-  /// last count as there: all that is known of them is zero.
-  __device__ bool all_seen(int query, int key, int n) const {
-    return key + n <= keys && (!causal || key + n - 1 <= position() + query);
-  }
-  __device__ bool none_seen(int query, int m, int key) const {
-    return causal && key > position() + query + m - 1;
-  }
-};
+/// Blocks whose registers a multiprocessor has room for, without spilling any.
+template <int Width, bool Plain, bool OfKeys>
+inline constexpr int flash_blocks = Plain && (Width == 32 || (Width == 64 && !OfKeys)) ? 3 : 2;
 
 /// Both halves of the gradient, with P = exp(scores - lse) recomputed and dS = P (dO V' - delta). `OfKeys`: a
 /// block owns keys and values and streams queries, dK = scale dS' Q and dV = P' dO, scores being held
 /// transposed. Else it owns queries and streams keys and values, dQ = scale dS K. No block adds to what
 /// another writes. `Plain`: no bias.
 template <int Width, bool Plain, bool OfKeys>
-__global__ void RETORT_LAUNCH_BOUNDS(flash_threads, Width <= 64 ? 3 : 2)
+__global__ void __launch_bounds__(flash_threads, flash_blocks<Width, Plain, OfKeys>)
     flash_backward_kernel(FlashArguments a) {
   using Tile = FlashTile<Width>;
   constexpr int steps = Width / 16, own_tile = flash_own_tile, stream = flash_stream_tile;
   constexpr int columns = Width <= 64 && Plain ? 32 : 16;  // worked on at once
-  constexpr bool hold = Width <= 64;                       // the owned fragments stay in registers
+  constexpr bool hold = Width <= 64;                       // the fragments of what is owned stay in registers
 
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int g = lane / 4, t = lane % 4;
@@ -103,9 +88,7 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, Width <= 64 ? 3 : 2)
     begin = a.causal ? std::max(0, first - view.position()) / stream : 0;
     end = (view.queries + stream - 1) / stream;
   } else {
-    const int seen =
-        a.causal ? std::min(view.keys, std::max(0, view.position() + first + present)) : view.keys;
-    end = (seen + stream - 1) / stream;
+    end = (view.seen(first + present - 1) + stream - 1) / stream;
   }
   const int tiles = std::max(0, end - begin), turns = tiles * (OfKeys ? group : 1);
 
@@ -137,11 +120,11 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, Width <= 64 ? 3 : 2)
   };
 
   Tile::template load<own_tile, flash_threads>(own_1,
-                                                     OfKeys ? k + first * a.k_stride : q + first * a.q_stride,
-                                                     OfKeys ? a.k_stride : a.q_stride, present);
-  Tile::template load<own_tile, flash_threads>(
-      own_2, OfKeys ? v + first * a.v_stride : d_o + first * a.o_stride, OfKeys ? a.v_stride : a.o_stride,
-      present);
+                                               OfKeys ? k + first * a.k_stride : q + first * a.q_stride,
+                                               OfKeys ? a.k_stride : a.q_stride, present);
+  Tile::template load<own_tile, flash_threads>(own_2,
+                                               OfKeys ? v + first * a.v_stride : d_o + first * a.o_stride,
+                                               OfKeys ? a.v_stride : a.o_stride, present);
   cp_async_commit();
   if (turns > 0) load_stream(0);
   cp_async_commit();
@@ -150,16 +133,16 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, Width <= 64 ? 3 : 2)
 
   const int row = warp * 16;  // the warp's first, in the block's tile
   std::uint32_t left_1[hold ? steps : 1][4], left_2[hold ? steps : 1][4];
-  if constexpr (hold) {
-    RETORT_UNROLL
-    for (int kk = 0; kk < steps; ++kk) {
+#pragma unroll
+  for (int kk = 0; kk < steps; ++kk) {
+    if constexpr (hold) {
       Tile::left(left_1[kk], own_1, row, kk);
       Tile::left(left_2[kk], own_2, row, kk);
     }
   }
   float row_lse[2] = {}, row_delta[2] = {};  // of rows g and g + 8, where they are queries
   if constexpr (!OfKeys) {
-    RETORT_UNROLL
+#pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int r = row + half * 8 + g;
       if (r < present) {
@@ -181,16 +164,16 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, Width <= 64 ? 3 : 2)
     cp_async_commit();
     const int query0 = OfKeys ? at : first + row, key0 = OfKeys ? first + row : at;
     if (view.none_seen(query0, OfKeys ? stream : 16, key0)) continue;
-    const bool all_seen = Plain && view.all_seen(query0, key0, OfKeys ? 16 : stream);
+    const bool all_seen = view.all_seen(query0, key0, OfKeys ? 16 : stream);
     const SharedAddress tile_1 = streamed + static_cast<unsigned>(turn % 2) * 2 * stream_bytes;
     const SharedAddress tile_2 = tile_1 + stream_bytes;
     const float* const column_lse = rows_shared + turn % 2 * 2 * stream;
     const float* const column_delta = column_lse + stream;
 
-    RETORT_NO_UNROLL
+#pragma unroll 1
     for (int column = 0; column < stream; column += columns) {
       float s[columns / 8][4] = {}, dp[columns / 8][4] = {};
-      RETORT_UNROLL
+#pragma unroll
       for (int kk = 0; kk < steps; ++kk) {
         auto& l1 = left_1[hold ? kk : 0];
         auto& l2 = left_2[hold ? kk : 0];
@@ -198,57 +181,61 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, Width <= 64 ? 3 : 2)
           Tile::left(l1, own_1, row, kk);
           Tile::left(l2, own_2, row, kk);
         }
-        RETORT_UNROLL
+#pragma unroll
         for (int n = 0; n < columns / 16; ++n) {
           std::uint32_t right[4];
           Tile::right_transposed(right, tile_1, column + n * 16, kk);
-          mma_bf16(s[2 * n], l1, right[0], right[1]);
-          mma_bf16(s[2 * n + 1], l1, right[2], right[3]);
+          multiply(s, n, l1, right);
           Tile::right_transposed(right, tile_2, column + n * 16, kk);
-          mma_bf16(dp[2 * n], l2, right[0], right[1]);
-          mma_bf16(dp[2 * n + 1], l2, right[2], right[3]);
+          multiply(dp, n, l2, right);
         }
       }
 
-      RETORT_UNROLL
+      // Entry (n, e) is of the owned row own(e) and of row column + other(n, e) of the streamed tile.
+      const auto own = [&](int e) { return first + row + e / 2 * 8 + g; };
+      const auto other = [&](int n, int e) { return column + n * 8 + 2 * t + e % 2; };
+#pragma unroll
       for (int n = 0; n < columns / 8; ++n) {
-        RETORT_UNROLL
+#pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const int own = first + row + e / 2 * 8 + g, other = column + n * 8 + 2 * t + e % 2;
-          const int query = OfKeys ? at + other : own, key = OfKeys ? own : at + other;
-          const float lse = OfKeys ? column_lse[other] * log2_of_e : row_lse[e / 2];
-          const float delta = OfKeys ? column_delta[other] : row_delta[e / 2];
-          const bool seen = all_seen || view.sees(query, key);
-          float x = s[n][e] * scale - lse;
+          float x = s[n][e] * scale;
           if constexpr (!Plain) {
-            if (seen)
-              x += log2_of_e * static_cast<float>(a.bias[std::int64_t{head} * (2 * a.bias_reach - 1) + key -
-                                                         view.position() - query + a.bias_reach - 1]);
+            const int query = OfKeys ? at + other(n, e) : own(e), key = OfKeys ? own(e) : at + other(n, e);
+            if (view.sees(query, key)) x += view.bias(a, head, query, key);
           }
-          const float p = seen ? fast_exp2(x) : 0.0f;
-          s[n][e] = p;
-          dp[n][e] = p * (dp[n][e] - delta);
+          s[n][e] = fast_exp2(x - (OfKeys ? column_lse[other(n, e)] * log2_of_e : row_lse[e / 2]));
         }
       }
+      if (!all_seen) {
+#pragma unroll
+        for (int n = 0; n < columns / 8; ++n) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int query = OfKeys ? at + other(n, e) : own(e), key = OfKeys ? own(e) : at + other(n, e);
+            if (!view.sees(query, key)) s[n][e] = 0;
+          }
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < columns / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          dp[n][e] = s[n][e] * (dp[n][e] - (OfKeys ? column_delta[other(n, e)] : row_delta[e / 2]));
+      }
 
-      RETORT_UNROLL
+#pragma unroll
       for (int kk = 0; kk < columns / 16; ++kk) {
         std::uint32_t p[4], ds[4];
-        RETORT_UNROLL
-        for (int w = 0; w < 4; ++w) {
-          p[w] = pack_bf16(s[2 * kk + w / 2][w % 2 * 2], s[2 * kk + w / 2][w % 2 * 2 + 1]);
-          ds[w] = pack_bf16(dp[2 * kk + w / 2][w % 2 * 2], dp[2 * kk + w / 2][w % 2 * 2 + 1]);
-        }
-        RETORT_UNROLL
+        left_of(p, s, kk);
+        left_of(ds, dp, kk);
+#pragma unroll
         for (int n = 0; n < steps; ++n) {
           std::uint32_t right[4];
           Tile::right(right, tile_1, column + kk * 16, n);
-          mma_bf16(out_1[2 * n], ds, right[0], right[1]);
-          mma_bf16(out_1[2 * n + 1], ds, right[2], right[3]);
+          multiply(out_1, n, ds, right);
           if constexpr (OfKeys) {
             Tile::right(right, tile_2, column + kk * 16, n);
-            mma_bf16(out_2[2 * n], p, right[0], right[1]);
-            mma_bf16(out_2[2 * n + 1], p, right[2], right[3]);
+            multiply(out_2, n, p, right);
           }
         }
       }

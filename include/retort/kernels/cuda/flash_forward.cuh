@@ -22,26 +22,58 @@ inline constexpr int flash_query_tile = flash_warps * 16 * flash_row_groups<Widt
 template <bool Plain>
 inline constexpr int flash_key_tile = Plain ? 64 : 32;
 
+/// One tile of a softmax: s, scores whose exponents base 2 are factor s, become weights relative to the
+/// greatest score of their row so far; `sum` and `o` are rescaled where that has grown. Entry i of `greatest`
+/// and `sum` is of row g + 8 i; a sum is of this lane's columns only.
+template <int N, int M>
+__device__ void flash_softmax(float (&s)[N][4], float (&o)[M][4], float (&greatest)[2], float (&sum)[2],
+                              float factor) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float top = greatest[half];
+#pragma unroll
+    for (int n = 0; n < N; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 2));
+    const float shift = top == -INFINITY ? 0.0f : top * factor;
+    const float shrink = fast_exp2(greatest[half] * factor - shift);
+    greatest[half] = top;
+    sum[half] *= shrink;
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+#pragma unroll
+      for (int e = 2 * half; e < 2 * half + 2; ++e) {
+        s[n][e] = fast_exp2(s[n][e] * factor - shift);
+        sum[half] += s[n][e];
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < M; ++n) {
+      o[n][2 * half] *= shrink;
+      o[n][2 * half + 1] *= shrink;
+    }
+  }
+}
+
 /// A block computes a tile of query rows of one head, each warp its own, over tiles of keys (Dao 2023,
 /// FlashAttention-2, algorithm 1): running maximum and sum of each row, the output rescaled when the maximum
 /// grows. `Plain`: no bias and a positive scale, so that the maximum may be taken before scaling.
 template <int Width, bool Plain>
-__global__ void RETORT_LAUNCH_BOUNDS(flash_threads, 2) flash_forward_kernel(FlashArguments a) {
+__global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashArguments a) {
   using Tile = FlashTile<Width>;
   constexpr int groups = flash_row_groups<Width>, rows = 16 * groups, query_tile = flash_warps * rows;
   constexpr int columns = flash_key_tile<Plain>;
   constexpr int steps = Width / 16, key_steps = columns / 16;
-  const float minus_infinity = -INFINITY;
 
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int g = lane / 4, t = lane % 4;
   // Late tiles of a causal attention have the most keys: they start first.
   const int tile = static_cast<int>(a.causal ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
   const int h = static_cast<int>(blockIdx.y), b = static_cast<int>(blockIdx.z);
-  const int queries = a.q_length[b], keys = a.k_length[b], first = tile * query_tile;
-  if (first >= queries) return;
-  const int position = keys - queries;  // of the first query among the keys
-  const int present = std::min(query_tile, queries - first);
+  const int first = tile * query_tile;
+  const FlashView view{a.q_length[b], a.k_length[b], a.causal};
+  if (first >= view.queries) return;
+  const int present = std::min(query_tile, view.queries - first);
   const std::int64_t q_row = std::int64_t{a.q_begin[b]} + first;
   const int kv = h / (a.heads / a.kv_heads);
   const bf16* const k = a.k + a.k_begin[b] * a.k_stride + kv * Width;
@@ -53,14 +85,12 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, 2) flash_forward_kernel(Flas
   const auto load_keys = [&](int i) {
     const SharedAddress to = kv_tiles + static_cast<unsigned>(i % 2) * 2 * tile_bytes;
     const int key = i * columns;
-    Tile::template load<columns, flash_threads>(to, k + key * a.k_stride, a.k_stride, keys - key);
+    Tile::template load<columns, flash_threads>(to, k + key * a.k_stride, a.k_stride, view.keys - key);
     Tile::template load<columns, flash_threads>(to + tile_bytes, v + key * a.v_stride, a.v_stride,
-                                                keys - key);
+                                                view.keys - key);
   };
 
-  const int seen =
-      a.causal ? std::min(keys, std::max(0, position + first + present)) : keys;  // by the block's last query
-  const int tiles = (seen + columns - 1) / columns;
+  const int tiles = (view.seen(first + present - 1) + columns - 1) / columns;
   Tile::template load<query_tile, flash_threads>(q_tile, a.q + q_row * a.q_stride + h * Width, a.q_stride,
                                                  present);
   cp_async_commit();
@@ -71,21 +101,17 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, 2) flash_forward_kernel(Flas
 
   const int row = warp * rows;  // the warp's first, in the block's tile
   std::uint32_t q[steps][groups][4];
-  RETORT_UNROLL
+#pragma unroll
   for (int kk = 0; kk < steps; ++kk) {
-    RETORT_UNROLL
+#pragma unroll
     for (int m = 0; m < groups; ++m) Tile::left(q[kk][m], q_tile, row + 16 * m, kk);
   }
-  // Keys that all of the warp's rows see, and that any of them sees.
-  const int seen_by_all = a.causal ? std::min(keys, position + first + row + 1) : keys;
-  const int seen_by_any = a.causal ? std::min(keys, position + first + row + rows) : keys;
   const float scale = a.scale * log2_of_e, factor = Plain ? scale : 1.0f;
 
   float o[groups][Width / 8][4] = {};
-  float greatest[groups][2],
-      sum[groups][2] = {};  // of rows g and g + 8 of each group; sum: of this lane's columns
-  RETORT_UNROLL
-  for (int i = 0; i < 2 * groups; ++i) greatest[i / 2][i % 2] = minus_infinity;
+  float greatest[groups][2], sum[groups][2] = {};
+#pragma unroll
+  for (int i = 0; i < 2 * groups; ++i) greatest[i / 2][i % 2] = -INFINITY;
 
   for (int i = 0; i < tiles; ++i) {
     cp_async_wait<0>();
@@ -93,107 +119,65 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, 2) flash_forward_kernel(Flas
     if (i + 1 < tiles) load_keys(i + 1);
     cp_async_commit();
     const int key = i * columns;
-    if (key >= seen_by_any) continue;
+    if (view.none_seen(first + row, rows, key)) continue;
     const SharedAddress k_tile = kv_tiles + static_cast<unsigned>(i % 2) * 2 * tile_bytes;
     const SharedAddress v_tile = k_tile + tile_bytes;
 
     float s[groups][columns / 8][4] = {};
-    RETORT_UNROLL
+#pragma unroll
     for (int kk = 0; kk < steps; ++kk) {
-      RETORT_UNROLL
+#pragma unroll
       for (int n = 0; n < key_steps; ++n) {
         std::uint32_t right[4];
         Tile::right_transposed(right, k_tile, n * 16, kk);
-        RETORT_UNROLL
-        for (int m = 0; m < groups; ++m) {
-          mma_bf16(s[m][2 * n], q[kk][m], right[0], right[1]);
-          mma_bf16(s[m][2 * n + 1], q[kk][m], right[2], right[3]);
-        }
+#pragma unroll
+        for (int m = 0; m < groups; ++m) multiply(s[m], n, q[kk][m], right);
       }
     }
 
-    if (!Plain || key + columns > seen_by_all) {
-      RETORT_UNROLL
+    if (!Plain || !view.all_seen(first + row, key, columns)) {
+#pragma unroll
       for (int m = 0; m < groups; ++m) {
-        RETORT_UNROLL
-        for (int e = 0; e < 4; ++e) {
-          const int query = first + row + m * 16 + e / 2 * 8 + g;
-          const int limit = query >= queries ? 0 : a.causal ? std::min(keys, position + query + 1) : keys;
-          RETORT_UNROLL
-          for (int n = 0; n < columns / 8; ++n) {
-            const int column = key + n * 8 + 2 * t + e % 2;
+#pragma unroll
+        for (int n = 0; n < columns / 8; ++n) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int query = first + row + m * 16 + e / 2 * 8 + g, column = key + n * 8 + 2 * t + e % 2;
             float& x = s[m][n][e];
-            if (column >= limit) {
-              x = minus_infinity;
+            if (!view.sees(query, column)) {
+              x = -INFINITY;
             } else if constexpr (!Plain) {
               x *= scale;
-              if (a.bias != nullptr)
-                x += log2_of_e * static_cast<float>(a.bias[std::int64_t{h} * (2 * a.bias_reach - 1) + column -
-                                                           position - query + a.bias_reach - 1]);
+              if (a.bias != nullptr) x += view.bias(a, h, query, column);
             }
           }
         }
       }
     }
 
-    RETORT_UNROLL
-    for (int m = 0; m < groups; ++m) {
-      RETORT_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        float top = greatest[m][half];
-        RETORT_UNROLL
-        for (int n = 0; n < columns / 8; ++n)
-          top = fmaxf(top, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
-        top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 2));
-        const float shift = top == minus_infinity ? 0.0f : top * factor;
-        const float shrink = fast_exp2(greatest[m][half] * factor - shift);
-        greatest[m][half] = top;
-        float total = sum[m][half] * shrink;
-        RETORT_UNROLL
-        for (int n = 0; n < columns / 8; ++n) {
-          RETORT_UNROLL
-          for (int e = 2 * half; e < 2 * half + 2; ++e) {
-            s[m][n][e] = fast_exp2(s[m][n][e] * factor - shift);
-            total += s[m][n][e];
-          }
-        }
-        sum[m][half] = total;
-        RETORT_UNROLL
-        for (int n = 0; n < Width / 8; ++n) {
-          o[m][n][2 * half] *= shrink;
-          o[m][n][2 * half + 1] *= shrink;
-        }
-      }
-    }
+#pragma unroll
+    for (int m = 0; m < groups; ++m) flash_softmax(s[m], o[m], greatest[m], sum[m], factor);
 
-    RETORT_UNROLL
+#pragma unroll
     for (int kk = 0; kk < key_steps; ++kk) {
       std::uint32_t p[groups][4];
-      RETORT_UNROLL
-      for (int m = 0; m < groups; ++m) {
-        RETORT_UNROLL
-        for (int w = 0; w < 4; ++w)
-          p[m][w] = pack_bf16(s[m][2 * kk + w / 2][w % 2 * 2], s[m][2 * kk + w / 2][w % 2 * 2 + 1]);
-      }
-      RETORT_UNROLL
+#pragma unroll
+      for (int m = 0; m < groups; ++m) left_of(p[m], s[m], kk);
+#pragma unroll
       for (int n = 0; n < steps; ++n) {
         std::uint32_t right[4];
         Tile::right(right, v_tile, kk * 16, n);
-        RETORT_UNROLL
-        for (int m = 0; m < groups; ++m) {
-          mma_bf16(o[m][2 * n], p[m], right[0], right[1]);
-          mma_bf16(o[m][2 * n + 1], p[m], right[2], right[3]);
-        }
+#pragma unroll
+        for (int m = 0; m < groups; ++m) multiply(o[m], n, p[m], right);
       }
     }
   }
 
   __syncwarp(whole_warp);  // the warp's rows of q are not read any more
-  RETORT_UNROLL
+#pragma unroll
   for (int m = 0; m < groups; ++m) {
     float inverse[2];
-    RETORT_UNROLL
+#pragma unroll
     for (int half = 0; half < 2; ++half) {
       float total = sum[m][half];
       total += __shfl_xor_sync(whole_warp, total, 1);
@@ -202,7 +186,7 @@ __global__ void RETORT_LAUNCH_BOUNDS(flash_threads, 2) flash_forward_kernel(Flas
       const int r = row + m * 16 + half * 8 + g;
       if (t == 0 && r < present)
         a.lse[(q_row + r) * a.heads + h] =
-            total > 0 ? greatest[m][half] * factor * ln_of_2 + logf(total) : minus_infinity;
+            total > 0 ? greatest[m][half] * factor * ln_of_2 + logf(total) : -INFINITY;
     }
     Tile::put(q_shared, row + m * 16, o[m], inverse[0], inverse[1]);
   }

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+
 #include "retort/kernels/cuda/mma.cuh"
 
 /// What the forward and the backward kernels of flash attention share: their arguments, and tiles of rows in
@@ -58,12 +61,18 @@ struct FlashTile {
   /// Starts copying Rows rows; those from `present` on become zeros.
   template <int Rows, int Threads>
   __device__ static void load(SharedAddress tile, const bf16* from, std::int64_t stride, int present) {
-    static_assert(Rows * chunks % Threads == 0, "all threads copy the same number of chunks");
-    RETORT_UNROLL
-    for (int i = 0; i < Rows * chunks / Threads; ++i) {
-      const int c = i * Threads + static_cast<int>(threadIdx.x), row = c / chunks, chunk = c % chunks;
-      const bool is_there = row < present;
-      cp_async_16(tile + offset(row, chunk), from + (is_there ? row : 0) * stride + chunk * 8, is_there);
+    constexpr int rows_at_once = Threads / chunks;
+    static_assert(Threads % (8 * chunks) == 0 && Rows % rows_at_once == 0, "a thread's chunks turn alike");
+    int row = static_cast<int>(threadIdx.x) / chunks;
+    const int chunk = static_cast<int>(threadIdx.x) % chunks;
+    const bf16* source = from + row * stride + chunk * 8;
+    SharedAddress to = tile + offset(row, chunk);
+#pragma unroll
+    for (int i = 0; i < Rows / rows_at_once; ++i) {
+      cp_async_16(to, row < present ? source : from, row < present);
+      row += rows_at_once;
+      source += rows_at_once * stride;
+      to += static_cast<unsigned>(bytes(rows_at_once));
     }
   }
 
@@ -91,7 +100,7 @@ struct FlashTile {
   __device__ static void put(unsigned char* tile, int row, const float (&c)[Width / 8][4], float upper,
                              float lower) {
     const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
-    RETORT_UNROLL
+#pragma unroll
     for (int n = 0; n < Width / 8; ++n) {
       *reinterpret_cast<std::uint32_t*>(tile + offset(row + g, n) + 4 * t) =
           pack_bf16(c[n][0] * upper, c[n][1] * upper);
@@ -104,7 +113,7 @@ struct FlashTile {
   template <int Rows>
   __device__ static void store(const unsigned char* tile, int row, bf16* to, std::int64_t stride,
                                int present) {
-    RETORT_UNROLL
+#pragma unroll
     for (int i = 0; i < Rows * chunks / 32; ++i) {
       const int c = i * 32 + static_cast<int>(threadIdx.x % 32), r = row + c / chunks, chunk = c % chunks;
       if (r < present)
@@ -113,5 +122,51 @@ struct FlashTile {
     }
   }
 };
+
+namespace detail {
+
+/// Where queries stand among the keys of their sequence, and what they see.
+struct FlashView {
+  int queries, keys;
+  bool causal;
+
+  __device__ int position() const { return keys - queries; }  ///< of the first query among the keys
+  /// Number of keys that `query` sees.
+  __device__ int seen(int query) const {
+    return causal ? std::min(keys, std::max(0, position() + query + 1)) : keys;
+  }
+  __device__ bool sees(int query, int key) const {
+    return query < queries && key < keys && (!causal || key <= position() + query);
+  }
+  /// Whether queries from `query` on see all of the keys [key, key + n). Queries past the last count as
+  /// there: all that is known of them is zero.
+  __device__ bool all_seen(int query, int key, int n) const { return key + n <= seen(query); }
+  /// Whether none of the queries [query, query + m) sees a key from `key` on.
+  __device__ bool none_seen(int query, int m, int key) const { return key >= seen(query + m - 1); }
+  /// log2(e) times the bias of a key that the query sees.
+  __device__ float bias(const FlashArguments& a, int head, int query, int key) const {
+    const std::int64_t at =
+        std::int64_t{head} * (2 * a.bias_reach - 1) + key - position() - query + a.bias_reach - 1;
+    return log2_of_e * static_cast<float>(a.bias[at]);
+  }
+};
+
+/// Columns [16 kk, 16 kk + 16) of an accumulator as a left operand.
+template <int N>
+__device__ void left_of(std::uint32_t (&a)[4], const float (&c)[N][4], int kk) {
+#pragma unroll
+  for (int w = 0; w < 4; ++w)
+    a[w] = pack_bf16(c[2 * kk + w / 2][w % 2 * 2], c[2 * kk + w / 2][w % 2 * 2 + 1]);
+}
+
+/// Columns [16 n, 16 n + 16) of c += a right.
+template <int N>
+__device__ void multiply(float (&c)[N][4], int n, const std::uint32_t (&a)[4],
+                         const std::uint32_t (&right)[4]) {
+  mma_bf16(c[2 * n], a, right[0], right[1]);
+  mma_bf16(c[2 * n + 1], a, right[2], right[3]);
+}
+
+}  // namespace detail
 
 }  // namespace retort::cuda

@@ -14,15 +14,6 @@
 ///
 /// Fragments of m16n8k16, lane = 4 g + t: a[0..3] hold rows (g, g+8, g, g+8) and columns 2t, 2t+1 (+8 in the
 /// last two); b[0..1] rows 2t, 2t+1 (+8) of column g; c[0..3] row g columns 2t, 2t+1, then row g+8.
-#if defined(RETORT_HOST_EXECUTOR)
-#define RETORT_UNROLL
-#define RETORT_NO_UNROLL
-#define RETORT_LAUNCH_BOUNDS(threads, blocks)
-#else
-#define RETORT_UNROLL _Pragma("unroll")
-#define RETORT_NO_UNROLL _Pragma("unroll 1")
-#define RETORT_LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
-#endif
 
 namespace retort::cuda {
 

@@ -1,0 +1,215 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "retort/kernels/cuda/flash_tile.cuh"
+
+namespace retort::cuda {
+
+namespace detail {
+
+/// Groups of 16 query rows of a warp: two share what is read of the keys and values, where registers allow
+/// it.
+template <int Width>
+inline constexpr int flash_row_groups = Width <= 64 ? 2 : 1;
+
+/// Query rows of a block.
+template <int Width>
+inline constexpr int flash_query_tile = flash_warps * 16 * flash_row_groups<Width>;
+
+/// Keys of a tile; the bias needs registers too.
+template <bool Plain>
+inline constexpr int flash_key_tile = Plain ? 64 : 32;
+
+/// One tile of a softmax: s, scores whose exponents base 2 are factor s, become weights relative to the
+/// greatest score of their row so far; `sum` and `o` are rescaled where that has grown. Entry i of `greatest`
+/// and `sum` is of row g + 8 i; a sum is of this lane's columns only.
+template <int N, int M>
+__device__ void flash_softmax(float (&s)[N][4], float (&o)[M][4], float (&greatest)[2], float (&sum)[2],
+                              float factor) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float top = greatest[half];
+#pragma unroll
+    for (int n = 0; n < N; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 2));
+    const float shift = top == -INFINITY ? 0.0f : top * factor;
+    const float shrink = fast_exp2(greatest[half] * factor - shift);
+    greatest[half] = top;
+    sum[half] *= shrink;
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+#pragma unroll
+      for (int e = 2 * half; e < 2 * half + 2; ++e) {
+        s[n][e] = fast_exp2(s[n][e] * factor - shift);
+        sum[half] += s[n][e];
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < M; ++n) {
+      o[n][2 * half] *= shrink;
+      o[n][2 * half + 1] *= shrink;
+    }
+  }
+}
+
+/// A block computes a tile of query rows of one head, each warp its own, over tiles of keys (Dao 2023,
+/// FlashAttention-2, algorithm 1): running maximum and sum of each row, the output rescaled when the maximum
+/// grows. `Plain`: no bias and a positive scale, so that the maximum may be taken before scaling.
+template <int Width, bool Plain>
+__global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashArguments a) {
+  using Tile = FlashTile<Width>;
+  constexpr int groups = flash_row_groups<Width>, rows = 16 * groups, query_tile = flash_warps * rows;
+  constexpr int columns = flash_key_tile<Plain>;
+  constexpr int steps = Width / 16, key_steps = columns / 16;
+
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int g = lane / 4, t = lane % 4;
+  // Late tiles of a causal attention have the most keys: they start first.
+  const int tile = static_cast<int>(a.causal ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+  const int h = static_cast<int>(blockIdx.y), b = static_cast<int>(blockIdx.z);
+  const int first = tile * query_tile;
+  const FlashView view{a.q_length[b], a.k_length[b], a.causal};
+  if (first >= view.queries) return;
+  const int present = std::min(query_tile, view.queries - first);
+  const std::int64_t q_row = std::int64_t{a.q_begin[b]} + first;
+  const int kv = h / (a.heads / a.kv_heads);
+  const bf16* const k = a.k + a.k_begin[b] * a.k_stride + kv * Width;
+  const bf16* const v = a.v + a.k_begin[b] * a.v_stride + kv * Width;
+
+  unsigned char* const q_shared = dynamic_shared<unsigned char>();
+  const SharedAddress q_tile = shared_address(q_shared), kv_tiles = q_tile + Tile::bytes(query_tile);
+  constexpr unsigned tile_bytes = Tile::bytes(columns);
+  const auto load_keys = [&](int i) {
+    const SharedAddress to = kv_tiles + static_cast<unsigned>(i % 2) * 2 * tile_bytes;
+    const int key = i * columns;
+    Tile::template load<columns, flash_threads>(to, k + key * a.k_stride, a.k_stride, view.keys - key);
+    Tile::template load<columns, flash_threads>(to + tile_bytes, v + key * a.v_stride, a.v_stride,
+                                                view.keys - key);
+  };
+
+  const int tiles = (view.seen(first + present - 1) + columns - 1) / columns;
+  Tile::template load<query_tile, flash_threads>(q_tile, a.q + q_row * a.q_stride + h * Width, a.q_stride,
+                                                 present);
+  cp_async_commit();
+  if (tiles > 0) load_keys(0);
+  cp_async_commit();
+  cp_async_wait<1>();
+  __syncthreads();
+
+  const int row = warp * rows;  // the warp's first, in the block's tile
+  std::uint32_t q[steps][groups][4];
+#pragma unroll
+  for (int kk = 0; kk < steps; ++kk) {
+#pragma unroll
+    for (int m = 0; m < groups; ++m) Tile::left(q[kk][m], q_tile, row + 16 * m, kk);
+  }
+  const float scale = a.scale * log2_of_e, factor = Plain ? scale : 1.0f;
+
+  float o[groups][Width / 8][4] = {};
+  float greatest[groups][2], sum[groups][2] = {};
+#pragma unroll
+  for (int i = 0; i < 2 * groups; ++i) greatest[i / 2][i % 2] = -INFINITY;
+
+  for (int i = 0; i < tiles; ++i) {
+    cp_async_wait<0>();
+    __syncthreads();
+    if (i + 1 < tiles) load_keys(i + 1);
+    cp_async_commit();
+    const int key = i * columns;
+    if (view.none_seen(first + row, rows, key)) continue;
+    const SharedAddress k_tile = kv_tiles + static_cast<unsigned>(i % 2) * 2 * tile_bytes;
+    const SharedAddress v_tile = k_tile + tile_bytes;
+
+    float s[groups][columns / 8][4] = {};
+#pragma unroll
+    for (int kk = 0; kk < steps; ++kk) {
+#pragma unroll
+      for (int n = 0; n < key_steps; ++n) {
+        std::uint32_t right[4];
+        Tile::right_transposed(right, k_tile, n * 16, kk);
+#pragma unroll
+        for (int m = 0; m < groups; ++m) multiply(s[m], n, q[kk][m], right);
+      }
+    }
+
+    if (!Plain || !view.all_seen(first + row, key, columns)) {
+#pragma unroll
+      for (int m = 0; m < groups; ++m) {
+#pragma unroll
+        for (int n = 0; n < columns / 8; ++n) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int query = first + row + m * 16 + e / 2 * 8 + g, column = key + n * 8 + 2 * t + e % 2;
+            float& x = s[m][n][e];
+            if (!view.sees(query, column)) {
+              x = -INFINITY;
+            } else if constexpr (!Plain) {
+              x *= scale;
+              if (a.bias != nullptr) x += view.bias(a, h, query, column);
+            }
+          }
+        }
+      }
+    }
+
+#pragma unroll
+    for (int m = 0; m < groups; ++m) flash_softmax(s[m], o[m], greatest[m], sum[m], factor);
+
+#pragma unroll
+    for (int kk = 0; kk < key_steps; ++kk) {
+      std::uint32_t p[groups][4];
+#pragma unroll
+      for (int m = 0; m < groups; ++m) left_of(p[m], s[m], kk);
+#pragma unroll
+      for (int n = 0; n < steps; ++n) {
+        std::uint32_t right[4];
+        Tile::right(right, v_tile, kk * 16, n);
+#pragma unroll
+        for (int m = 0; m < groups; ++m) multiply(o[m], n, p[m], right);
+      }
+    }
+  }
+
+  __syncwarp(whole_warp);  // the warp's rows of q are not read any more
+#pragma unroll
+  for (int m = 0; m < groups; ++m) {
+    float inverse[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float total = sum[m][half];
+      total += __shfl_xor_sync(whole_warp, total, 1);
+      total += __shfl_xor_sync(whole_warp, total, 2);
+      inverse[half] = total > 0 ? 1 / total : 0.0f;
+      const int r = row + m * 16 + half * 8 + g;
+      if (t == 0 && r < present)
+        a.lse[(q_row + r) * a.heads + h] =
+            total > 0 ? greatest[m][half] * factor * ln_of_2 + logf(total) : -INFINITY;
+    }
+    Tile::put(q_shared, row + m * 16, o[m], inverse[0], inverse[1]);
+  }
+  __syncwarp(whole_warp);
+  Tile::template store<rows>(q_shared, row, a.o + q_row * a.o_stride + h * Width, a.o_stride, present);
+}
+
+template <int Width>
+void flash_forward(const FlashArguments& a) {
+  const dim3 grid(
+      static_cast<unsigned>((a.longest_queries + flash_query_tile<Width> - 1) / flash_query_tile<Width>),
+      static_cast<unsigned>(a.heads), static_cast<unsigned>(a.sequences));
+  const bool plain = a.bias == nullptr && a.scale > 0;
+  const auto shared = [](int keys) {
+    return static_cast<std::size_t>(FlashTile<Width>::bytes(flash_query_tile<Width> + 4 * keys));
+  };
+  if (plain) {
+    launch(flash_forward_kernel<Width, true>, grid, dim3(flash_threads), shared(flash_key_tile<true>), a);
+  } else {
+    launch(flash_forward_kernel<Width, false>, grid, dim3(flash_threads), shared(flash_key_tile<false>), a);
+  }
+}
+
+}  // namespace detail
+
+}  // namespace retort::cuda

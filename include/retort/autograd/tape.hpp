@@ -107,10 +107,10 @@ class Tape {
   }
 
   /// Propagates from a scalar: afterwards parameters and leaves hold d(seed * loss).
-  void backward(const Variable<B>& loss, T seed = 1) {
+  void backward(const Variable<B>& loss, StatisticOf<B> seed = 1) {
     if (loss.shape().size() != 1)
       fail<ShapeError>("backward", "loss has shape {}, expected a scalar", loss.shape());
-    backward(loss, TensorOf<B>::full(loss.shape(), seed));
+    backward(loss, TensorOf<B>::full(loss.shape(), static_cast<T>(seed)));
   }
 
   /// Propagates from `output` with the upstream gradient `gradient` of the same shape.

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <optional>
+#include <type_traits>
+
 #include "retort/kernels/cuda.hpp"
+#include "retort/kernels/cuda/flash_attention.cuh"
 #include "retort/kernels/cuda/parallel.cuh"
 #include "retort/kernels/cuda/segments.cuh"
 
@@ -218,6 +222,32 @@ __global__ void attention_dbias_kernel(AttentionProblem<T> a, Index sequences, T
               static_cast<unsigned>(sequences));
 }
 
+/// What the tensor cores' kernels want to know of a problem, or nothing if they do not do it: dropout, the gradient of
+/// a bias, widths other than theirs, rows that are not aligned.
+template <class T>
+[[nodiscard]] std::optional<FlashArguments> flash_arguments(const AttentionShape& s, const Segments& queries,
+                                                            const Segments& keys, const SegmentsView& on_q,
+                                                            const SegmentsView& on_k, const T* q, const T* k,
+                                                            const T* v, const T* bias, const T* o) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    const auto fits = [](Index stride) { return stride % 8 == 0; };
+    const std::size_t most = 65535;
+    if (s.dropout != 0 || !flash_supports(s.width) || !aligned(q, k, v, o) || !fits(s.q_stride) ||
+        !fits(s.k_stride) || !fits(s.v_stride) || !fits(s.o_stride) || queries.count() > most)
+      return {};
+    FlashArguments a;
+    a.q = q, a.k = k, a.v = v, a.bias = bias, a.o = const_cast<bf16*>(o);
+    a.q_begin = on_q.begin, a.q_length = on_q.length, a.k_begin = on_k.begin, a.k_length = on_k.length;
+    a.sequences = static_cast<int>(queries.count());
+    a.longest_queries = static_cast<int>(longest(queries)), a.longest_keys = static_cast<int>(longest(keys));
+    a.heads = static_cast<int>(s.heads), a.kv_heads = static_cast<int>(s.kv_heads);
+    a.q_stride = s.q_stride, a.k_stride = s.k_stride, a.v_stride = s.v_stride, a.o_stride = s.o_stride;
+    a.scale = static_cast<float>(s.scale), a.causal = s.causal, a.bias_reach = static_cast<int>(s.bias_reach);
+    return a;
+  }
+  return {};
+}
+
 }  // namespace cuda
 
 template <Real T>
@@ -227,6 +257,12 @@ void attention(CudaDevice, const AttentionShape& shape, const Segments& queries,
   const Index rows = longest(queries);
   if (rows == 0) return;
   const SegmentsOnDevice on_q(queries), on_k(keys);
+  constexpr Index few = 8;  // rows of queries that do not fill a tile
+  if (rows > few)
+    if (auto flash = flash_arguments(shape, queries, keys, on_q.view(), on_k.view(), q, k, v, bias, o)) {
+      flash->lse = lse;
+      return flash_forward(static_cast<int>(shape.width), *flash);
+    }
   const AttentionProblem<T> problem{shape, on_q.view(), on_k.view(), q, k, v, bias, o, lse};
   launch(attention_kernel<T>, attention_grid(rows, shape.heads, queries.count()), attention_warps * warp_size,
          static_cast<std::size_t>(attention_warps * shape.width) * sizeof(float), problem);
@@ -241,6 +277,13 @@ void attention_backward(CudaDevice, const AttentionShape& shape, const Segments&
   if (columns == 0) return;
   const SegmentsOnDevice on_q(queries), on_k(keys);
   const Scratch delta(static_cast<std::size_t>(std::max<Index>(1, queries.end() * shape.heads)) * sizeof(float));
+  if (grad.bias == nullptr && aligned(d_o, grad.q, grad.k, grad.v))
+    if (auto flash = flash_arguments(shape, queries, keys, on_q.view(), on_k.view(), q, k, v, bias, o)) {
+      flash->lse = const_cast<float*>(lse), flash->delta = delta.as<float>();
+      if constexpr (std::is_same_v<T, bf16>)
+        flash->d_o = d_o, flash->dq = grad.q, flash->dk = grad.k, flash->dv = grad.v;
+      return flash_backward(static_cast<int>(shape.width), *flash);
+    }
   const AttentionProblem<T> problem{shape,           on_q.view(), on_k.view(), q,
                                     k,               v,           bias,        const_cast<T*>(o),
                                     const_cast<float*>(lse), d_o, delta.as<float>(), grad.q, grad.k, grad.v};

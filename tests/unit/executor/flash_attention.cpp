@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "retort/kernels/cuda/flash_attention.cuh"
-#include "support/catch.hpp"
+#include "catch.hpp"
 
 using retort::bf16;
 namespace cuda = retort::cuda;

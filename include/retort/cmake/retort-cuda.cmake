@@ -1,0 +1,39 @@
+# The CUDA device: the library retort_cuda, made of the .cu and .cpp files beside the headers. Used by retort's own
+# build and by its installed package.
+
+# Finds nvcc, cuBLASLt and the CUDA runtime, or stops: a device that was asked for is never left out silently. A macro,
+# since enabling a language belongs to the caller's directory.
+macro(retort_enable_cuda)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90)  # Ampere and Hopper, and PTX of Hopper for what comes after
+  endif()
+  if(NOT CMAKE_CUDA_COMPILER)
+    find_program(RETORT_NVCC nvcc HINTS ENV CUDACXX ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+    if(NOT RETORT_NVCC)
+      message(FATAL_ERROR "retort: RETORT_CUDA=ON, but there is no nvcc in PATH or /usr/local/cuda/bin; install the CUDA "
+        "toolkit 12.4 or later, or set CMAKE_CUDA_COMPILER")
+    endif()
+    set(CMAKE_CUDA_COMPILER ${RETORT_NVCC})
+  endif()
+  enable_language(CUDA)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
+    message(FATAL_ERROR "retort: RETORT_CUDA=ON needs nvcc 12.4 or later for its C++20, found "
+      "${CMAKE_CUDA_COMPILER_VERSION} (${CMAKE_CUDA_COMPILER})")
+  endif()
+  find_package(CUDAToolkit REQUIRED)
+  if(NOT TARGET CUDA::cublasLt)
+    message(FATAL_ERROR "retort: RETORT_CUDA=ON, but the CUDA toolkit in ${CUDAToolkit_LIBRARY_ROOT} has no cuBLASLt")
+  endif()
+endmacro()
+
+# Makes the target retort_cuda of the sources below `root`, the folder that has retort/retort.hpp.
+function(retort_add_cuda_library root)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${root}/retort/*.cu ${root}/retort/kernels/cuda/*.cpp)
+  add_library(retort_cuda STATIC ${sources})
+  target_link_libraries(retort_cuda PUBLIC retort::retort CUDA::cublasLt CUDA::cudart)
+  target_compile_definitions(retort_cuda INTERFACE RETORT_HAS_CUDA=1)
+  # As an option: CMake 3.25 does not know that nvcc 13 has C++20. OpenMP and warnings are the host compiler's matter.
+  set_target_properties(retort_cuda PROPERTIES CUDA_STANDARD 17 CUDA_EXTENSIONS OFF)
+  target_compile_options(retort_cuda PRIVATE
+    $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr -O3 -Xcompiler=-O2>)
+endfunction()

@@ -32,8 +32,7 @@ function(retort_add_cuda_library root)
   add_library(retort_cuda STATIC ${sources})
   target_link_libraries(retort_cuda PUBLIC retort::retort CUDA::cublasLt CUDA::cudart)
   target_compile_definitions(retort_cuda INTERFACE RETORT_HAS_CUDA=1)
-  # As an option: CMake 3.25 does not know that nvcc 13 has C++20. OpenMP and warnings are the host compiler's matter.
-  set_target_properties(retort_cuda PROPERTIES CUDA_STANDARD 17 CUDA_EXTENSIONS OFF)
+  # The standard as an option: CMake 3.25 does not know that nvcc 13 has C++20.
   target_compile_options(retort_cuda PRIVATE
-    $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr -O3 -Xcompiler=-O2>)
+    $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr>)
 endfunction()

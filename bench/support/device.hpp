@@ -5,7 +5,7 @@
 #include <string>
 
 #include "retort/tensor/tensor.hpp"
-#include "support/machine.hpp"
+#include "machine.hpp"
 #if defined(RETORT_HAS_CUDA)
 #include "retort/kernels/cuda/runtime.hpp"
 #endif

@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "retort/tensor/tensor.hpp"
 #include "machine.hpp"
+#include "retort/tensor/tensor.hpp"
 #if defined(RETORT_HAS_CUDA)
 #include "retort/kernels/cuda/runtime.hpp"
 #endif

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "retort/kernels/cuda.hpp"
 #include "retort/tensor/tensor.hpp"
 
 namespace retort {

@@ -10,7 +10,6 @@
 #include "retort/autograd/parameter.hpp"
 #include "retort/core/functors.hpp"
 #include "retort/kernels/cpu/map.hpp"
-#include "retort/kernels/cuda.hpp"
 
 namespace retort {
 
@@ -183,7 +182,8 @@ class Tape {
       return;
     }
     const auto to = target(input, false);
-    kernels::map(typename B::Device{}, to.write, gradient.size(), functors::Identity{}, to.data, gradient.data());
+    kernels::map(typename B::Device{}, to.write, gradient.size(), functors::Identity{}, to.data,
+                 gradient.data());
   }
 
   /// Throws unless the variable belongs to this tape's present pass, which may have been propagated.

@@ -7,9 +7,9 @@
 
 namespace retort {
 
-/// The upper half of a float (sign, 8 bits of exponent, 7 of fraction): what models are stored and multiplied in
-/// on a GPU. It converts to float exactly and from float by rounding to the nearest, ties to even; all arithmetic
-/// is done in float.
+/// The upper half of a float (sign, 8 bits of exponent, 7 of fraction): what models are stored and multiplied
+/// in on a GPU. It converts to float exactly and from float by rounding to the nearest, ties to even; all
+/// arithmetic is done in float.
 struct bf16 {
   std::uint16_t bits = 0;
 

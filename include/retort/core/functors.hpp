@@ -2,8 +2,8 @@
 
 #include "retort/core/math.hpp"
 
-/// The functions that pointwise kernels apply, generic over their number like all policies. They have names, since
-/// a GPU's kernels are compiled ahead for each of them (kernels/cuda/map.cu).
+/// The functions that pointwise kernels apply, generic over their number like all policies. They have names,
+/// since a GPU's kernels are compiled ahead for each of them (kernels/cuda/map.cu).
 namespace retort::functors {
 
 struct Identity {

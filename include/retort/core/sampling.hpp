@@ -14,7 +14,8 @@ struct DrawnToken {
   double log_draw = 0;         ///< under the distribution it was drawn from (0 for Greedy)
 };
 
-/// A sampler of the shipped filters as plain numbers: the filters in their order, then a draw; or the highest logit.
+/// A sampler of the shipped filters as plain numbers: the filters in their order, then a draw; or the highest
+/// logit.
 struct SamplerSteps {
   enum class Kind : std::int32_t { temperature, top_k, top_p, first_tokens };
   struct Step {

@@ -14,11 +14,13 @@ RETORT_CUDA_DIVERGENCE(retort::detail::SoftCrossEntropy)
 
 namespace retort::kernels {
 
-#define RETORT_CUDA_LOSSES(T)                                                                                        \
-  template void cross_entropy<T>(CudaDevice, Index, Index, T*, const std::int32_t*, const float*, bool, double*);    \
-  template void token_log_probabilities<T>(CudaDevice, Index, Index, const T*, const std::int32_t*, double, float*); \
-  template void row_sums<T, detail::DivergenceSums>(CudaDevice, const detail::DivergenceSums&, Index, Index, Index,  \
-                                                    const T*, const T*, double*);
+#define RETORT_CUDA_LOSSES(T)                                                                                \
+  template void cross_entropy<T>(CudaDevice, Index, Index, T*, const std::int32_t*, const float*, bool,      \
+                                 double*);                                                                   \
+  template void token_log_probabilities<T>(CudaDevice, Index, Index, const T*, const std::int32_t*, double,  \
+                                           float*);                                                          \
+  template void row_sums<T, detail::DivergenceSums>(CudaDevice, const detail::DivergenceSums&, Index, Index, \
+                                                    Index, const T*, const T*, double*);
 
 RETORT_CUDA_LOSSES(float)
 RETORT_CUDA_LOSSES(bf16)

@@ -207,7 +207,8 @@ struct SymmetricKl {
 
 namespace detail {
 
-/// Cross-entropy of q under p, -sum p log q: the forward KL and the teacher's entropy (MiniLLM's corpus loss).
+/// Cross-entropy of q under p, -sum p log q: the forward KL and the teacher's entropy (MiniLLM's corpus
+/// loss).
 struct SoftCrossEntropy {
   static constexpr const char* name = "soft_cross_entropy";
   template <class N>

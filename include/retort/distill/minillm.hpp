@@ -164,7 +164,8 @@ template <class S, LanguageModel Student, LanguageModel Teacher>
     return s.term;
   };
   std::vector<Weight> factors(count);
-  for (std::size_t t = 0; t < count; ++t) factors[t] = static_cast<Weight>(targets.single_step[first_token + t]);
+  for (std::size_t t = 0; t < count; ++t)
+    factors[t] = static_cast<Weight>(targets.single_step[first_token + t]);
   const auto weights = row_weights<B>(responses, how.reduction, total);  // (tokens)
 
   const Variable<B> hidden = student.hidden(context, part.samples.prompts, responses);  // (tokens, width)

@@ -41,7 +41,7 @@ struct Normaliser {
 /// of 0.
 template <Backend B>
 [[nodiscard]] StatisticTensor<B> row_weights(const Sequences& responses, Reduction reduction,
-                                      const Normaliser& total, double factor = 1) {
+                                             const Normaliser& total, double factor = 1) {
   using S = StatisticOf<B>;
   std::vector<S> weights;
   weights.reserve(static_cast<std::size_t>(responses.total()));

@@ -141,20 +141,21 @@ template <class D, class S, LanguageModel Student, LanguageModel Teacher>
     teacher_head = teacher->head();
   }
   const auto tokens = detail::token_tensor<B>("rl_gkd", responses.tokens, student.vocabulary());
-  const auto loss = head_policy_loss(
-      context, how.divergence, student.head(), hidden, teacher != nullptr ? &teacher_head : nullptr,
-      teacher_hidden, weights,
-      {.tokens = tokens,
-       .term =
-           [&](Index row, double log_q) {
-             const double slope = slopes[static_cast<std::size_t>(row)];
-             return TokenTerm{slope * log_q, slope};
-           },
-       .divergence_weights = StatisticTensor<B>::full({static_cast<Index>(count)}, static_cast<StatisticOf<B>>(how.alpha))},
-      {.chunk_rows = how.chunk_rows},
-      audit != nullptr && teacher != nullptr
-          ? audit->observer<B>(tokens, student.vocabulary(), teacher->vocabulary())
-          : LogitsObserver<B>{});
+  const auto loss =
+      head_policy_loss(context, how.divergence, student.head(), hidden,
+                       teacher != nullptr ? &teacher_head : nullptr, teacher_hidden, weights,
+                       {.tokens = tokens,
+                        .term =
+                            [&](Index row, double log_q) {
+                              const double slope = slopes[static_cast<std::size_t>(row)];
+                              return TokenTerm{slope * log_q, slope};
+                            },
+                        .divergence_weights = StatisticTensor<B>::full(
+                            {static_cast<Index>(count)}, static_cast<StatisticOf<B>>(how.alpha))},
+                       {.chunk_rows = how.chunk_rows},
+                       audit != nullptr && teacher != nullptr
+                           ? audit->observer<B>(tokens, student.vocabulary(), teacher->vocabulary())
+                           : LogitsObserver<B>{});
   RlGkdLoss<B> out{loss.value, 0, 0, static_cast<Index>(count)};
   const auto w = weights.to_host();
   for (std::size_t t = 0; t < count; ++t) {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "retort/core/sampling.hpp"
 #include "retort/core/shape.hpp"
 
 namespace retort {

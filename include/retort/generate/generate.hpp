@@ -202,10 +202,8 @@ template <LanguageModel M, Sampler S, std::invocable<std::size_t, const DrawnTok
 /// Log-probability of every response token under the model (softmax at `temperature`), in the order of
 /// `responses.tokens`: what `generate` reports for its own samples at temperature 1.
 template <LanguageModel M>
-[[nodiscard]] std::vector<StatisticOf<typename M::Backend>> response_log_probabilities(const M& model,
-                                                                                  const Sequences& prompts,
-                                                                                  const Sequences& responses,
-                                                                                  double temperature = 1) {
+[[nodiscard]] std::vector<StatisticOf<typename M::Backend>> response_log_probabilities(
+    const M& model, const Sequences& prompts, const Sequences& responses, double temperature = 1) {
   using B = typename M::Backend;
   Context<B> context;
   const auto hidden = model.hidden(context, prompts, responses);  // (tokens, width)

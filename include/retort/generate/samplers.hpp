@@ -14,8 +14,9 @@
 /// Sampling policies: how a next token is chosen from a row of logits. A filter changes the logits in place
 /// (-inf: never drawn); filters compose in the order given, by convention temperature, then top-k, then
 /// top-p. `filter(logits, n, scratch)` gets one row of n logits and a vector to reuse for ids; `problem()` is
-/// nullptr, or what is wrong with the values; `each_field(f)` names them for the run's log; `add_to(steps)`, which
-/// a sampler need not have, describes it to a device that draws by itself (others copy logits to the host).
+/// nullptr, or what is wrong with the values; `each_field(f)` names them for the run's log; `add_to(steps)`,
+/// which a sampler need not have, describes it to a device that draws by itself (others copy logits to the
+/// host).
 namespace retort {
 
 /// A sampler or filter that can say what it does as numbers.

@@ -206,8 +206,7 @@ class Speculation {
       rows += std::ssize(live(i).proposals) + 1;
     }
     parallel_for(n, grain(), [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i)
-        judge_one(i, host.row(first[static_cast<std::size_t>(i)]));
+      for (Index i = begin; i < end; ++i) judge_one(i, host.row(first[static_cast<std::size_t>(i)]));
     });
     ++out_.teacher_passes;
     std::vector<std::int32_t> teacher_back, draft_back;

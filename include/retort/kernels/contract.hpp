@@ -11,9 +11,9 @@
 
 /// The contract between the library and a device. A device is a tag type (`CpuDevice`) plus an overload of
 /// each function below with that tag as its first argument: kernels/cpu.hpp, kernels/cuda.hpp. They take raw
-/// pointers to contiguous device memory (results that are arrays of double too) and sizes, never tensors; they
-/// check nothing (ops do), but for `require_indices`; results do not depend on the number of threads, except that
-/// the library behind gemm may round the last bits otherwise on another number.
+/// pointers to contiguous device memory (results that are arrays of double too) and sizes, never tensors;
+/// they check nothing (ops do), but for `require_indices`; results do not depend on the number of threads,
+/// except that the library behind gemm may round the last bits otherwise on another number.
 ///
 ///   gemm            C = alpha op(A) op(B) + beta C
 ///   map             out[i] (+)= f(in0[i], in1[i], ...), f a functor generic over its number
@@ -122,7 +122,7 @@ struct RowLossShape {
 template <Real T>
 struct TokenSlopes {
   const std::int32_t* token = nullptr;  ///< (rows)
-  const Statistic<T>* slope = nullptr;             ///< (rows), or nullptr: none
+  const Statistic<T>* slope = nullptr;  ///< (rows), or nullptr: none
 };
 
 /// What a row of the student's logits is compared with, and how.

@@ -6,11 +6,11 @@
 #include "retort/kernels/contract.hpp"
 #include "retort/tensor/device.hpp"
 
-/// The kernels of the CUDA device, declared: what host code sees of them. Their text is in kernels/cuda/*.cuh; the
-/// library retort::cuda has those of kernels/cuda/*.cu compiled for float and bf16 and the shipped policies, and a
-/// user's own policy needs one .cu file (docs/how-to/own-policy-on-a-gpu.md). What each does is said where the CPU's
-/// is defined, kernels/cpu/*.hpp. All run in the order of one stream; none waits for the device unless it returns a
-/// number to the host.
+/// The kernels of the CUDA device, declared: what host code sees of them. Their text is in
+/// kernels/cuda/*.cuh; the library retort::cuda has those of kernels/cuda/*.cu compiled for float and bf16
+/// and the shipped policies, and a user's own policy needs one .cu file (docs/how-to/own-policy-on-a-gpu.md).
+/// What each does is said where the CPU's is defined, kernels/cpu/*.hpp. All run in the order of one stream;
+/// none waits for the device unless it returns a number to the host.
 namespace retort::kernels {
 
 template <Real T>
@@ -18,11 +18,11 @@ void gemm(CudaDevice, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> 
           const T* b, Index ldb, Statistic<T> beta, T* c, Index ldc);
 template <Real T>
 void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha,
-                  const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b, Statistic<T> beta,
-                  T* c, Index ldc, Index stride_c);
+                  const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b,
+                  Statistic<T> beta, T* c, Index ldc, Index stride_c);
 template <Real T>
-void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w, const T* bias,
-            T* y);
+void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
+            const T* bias, T* y);
 
 template <Real T, class F, std::same_as<T>... In>
 void map(CudaDevice, Write write, Index count, F f, T* out, const In*... in);
@@ -45,8 +45,8 @@ template <Real T>
 void log_softmax_backward(CudaDevice, Write write, Index rows, Index n, const T* y, const T* dy, T* dx);
 
 template <Real T>
-void layer_norm(CudaDevice, Index rows, Index n, const T* x, const T* gain, const T* bias, Statistic<T> eps, T* y,
-                Statistic<T>* mean, Statistic<T>* rstd);
+void layer_norm(CudaDevice, Index rows, Index n, const T* x, const T* gain, const T* bias, Statistic<T> eps,
+                T* y, Statistic<T>* mean, Statistic<T>* rstd);
 template <Real T>
 void rms_norm(CudaDevice, Index rows, Index n, const T* x, const T* gain, Statistic<T> eps, T* y,
               Statistic<T>* rstd);
@@ -65,15 +65,16 @@ void add_bias(CudaDevice, Index rows, Index n, const T* bias, T* y);
 void require_indices(CudaDevice, const char* op, const char* what, Index count, const std::int32_t* index,
                      Index limit);
 template <Real T>
-void take_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index, Statistic<T> scale, T* y);
+void take_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index, Statistic<T> scale,
+               T* y);
 template <Real T>
-void scatter_add_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index, Statistic<T> scale,
-                      T* y);
+void scatter_add_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index,
+                      Statistic<T> scale, T* y);
 template <Real T>
 void copy_rows(CudaDevice, Index rows, Index n, const T* x, Index x_stride, T* y, Index y_stride);
 template <Real T>
-void append_rows(CudaDevice, const Segments& queries, const Segments& keys, Index n, const T* x, Index x_stride,
-                 T* y, Index y_stride);
+void append_rows(CudaDevice, const Segments& queries, const Segments& keys, Index n, const T* x,
+                 Index x_stride, T* y, Index y_stride);
 template <Real T>
 void take_transposed(CudaDevice, Index columns, Index heads, const T* table, const std::int32_t* row, T* y);
 template <Real T>
@@ -85,12 +86,12 @@ void rotary(CudaDevice, Write write, const RotaryShape& s, bool inverse, const S
             const Statistic<T>* sin, const T* x, T* y);
 
 template <Real T>
-void attention(CudaDevice, const AttentionShape& shape, const Segments& queries, const Segments& keys, const T* q,
-               const T* k, const T* v, const T* bias, T* o, Statistic<T>* lse);
+void attention(CudaDevice, const AttentionShape& shape, const Segments& queries, const Segments& keys,
+               const T* q, const T* k, const T* v, const T* bias, T* o, Statistic<T>* lse);
 template <Real T>
-void attention_backward(CudaDevice, const AttentionShape& shape, const Segments& queries, const Segments& keys,
-                        const T* q, const T* k, const T* v, const T* bias, const T* o, const Statistic<T>* lse,
-                        const T* d_o, const AttentionGradients<T>& grad);
+void attention_backward(CudaDevice, const AttentionShape& shape, const Segments& queries,
+                        const Segments& keys, const T* q, const T* k, const T* v, const T* bias, const T* o,
+                        const Statistic<T>* lse, const T* d_o, const AttentionGradients<T>& grad);
 
 template <Real T, class Divergence>
 void row_loss(CudaDevice, const Divergence& divergence, const RowLossShape& shape, T* student, T* teacher,
@@ -99,15 +100,15 @@ template <Real T>
 void cross_entropy(CudaDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target,
                    const Statistic<T>* weight, bool gradient, double* loss);
 template <Real T>
-void token_log_probabilities(CudaDevice, Index rows, Index vocabulary, const T* logits, const std::int32_t* token,
-                             double temperature, Statistic<T>* out);
+void token_log_probabilities(CudaDevice, Index rows, Index vocabulary, const T* logits,
+                             const std::int32_t* token, double temperature, Statistic<T>* out);
 template <Real T, class Divergence>
 void sparse_row_loss(CudaDevice, const Divergence& divergence, const SparseRowLossShape& shape, T* student,
                      const std::int32_t* ids, const Statistic<T>* log_p, const Statistic<T>* log_tail,
                      const Statistic<T>* weight, double* loss);
 template <Real T>
-void top_k_log_probabilities(CudaDevice, const TopKShape& shape, T* logits, std::int32_t* ids, Statistic<T>* log_p,
-                             Statistic<T>* log_tail);
+void top_k_log_probabilities(CudaDevice, const TopKShape& shape, T* logits, std::int32_t* ids,
+                             Statistic<T>* log_p, Statistic<T>* log_tail);
 template <Real T, class F>
 void row_sums(CudaDevice, const F& f, Index rows, Index vs, Index vt, const T* student, const T* teacher,
               double* out);
@@ -117,8 +118,8 @@ void adamw(CudaDevice, const AdamWStep& s, Index count, T* weight, const T* grad
 template <Real T>
 void sgd(CudaDevice, const SgdStep& s, Index count, T* weight, const T* gradient, T* velocity);
 template <Real T>
-void adafactor_factored(CudaDevice, const AdafactorStep& s, Index matrices, Index rows, Index columns, T* weight,
-                        const T* gradient, T* row_moment, T* column_moment, T* first);
+void adafactor_factored(CudaDevice, const AdafactorStep& s, Index matrices, Index rows, Index columns,
+                        T* weight, const T* gradient, T* row_moment, T* column_moment, T* first);
 template <Real T>
 void adafactor_whole(CudaDevice, const AdafactorStep& s, Index count, T* weight, const T* gradient, T* second,
                      T* first);
@@ -131,7 +132,7 @@ template <Real T>
 void dropout(CudaDevice, Write write, RandomKey key, Index count, double p, const T* x, T* y);
 
 template <Real T>
-void draw_tokens(CudaDevice, const SamplerSteps& sampler, Index rows, Index vocabulary, T* logits, const double* u,
-                 DrawnToken* drawn);
+void draw_tokens(CudaDevice, const SamplerSteps& sampler, Index rows, Index vocabulary, T* logits,
+                 const double* u, DrawnToken* drawn);
 
 }  // namespace retort::kernels

@@ -11,7 +11,8 @@ namespace retort {
 template <Activation A, Backend B>
 [[nodiscard]] Variable<B> activate(const A& act, const Variable<B>& x) {
   TensorOf<B> y(x.shape());
-  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Activate<A>{act}, y.data(), x.data());
+  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Activate<A>{act}, y.data(),
+               x.data());
   return record(
       "activate", y,
       [act, x](const TensorOf<B>& dy) {
@@ -28,8 +29,8 @@ template <Activation A, Backend B>
 [[nodiscard]] Variable<B> gated(const A& act, const Variable<B>& gate, const Variable<B>& value) {
   require_shape("gated", "value", value.shape(), gate.shape());
   TensorOf<B> y(gate.shape());
-  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Gated<A>{act}, y.data(), gate.data(),
-               value.data());
+  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Gated<A>{act}, y.data(),
+               gate.data(), value.data());
   return record(
       "gated", y,
       [act, gate, value](const TensorOf<B>& dy) {
@@ -37,8 +38,8 @@ template <Activation A, Backend B>
           kernels::map(typename B::Device{}, dg.write, dy.size(), functors::GatedGradient<A>{act}, dg.data,
                        dy.data(), gate.data(), value.data());
         if (auto dv = gradient_target(value))
-          kernels::map(typename B::Device{}, dv.write, dy.size(), functors::GatedValueGradient<A>{act}, dv.data,
-                       dy.data(), gate.data());
+          kernels::map(typename B::Device{}, dv.write, dy.size(), functors::GatedValueGradient<A>{act},
+                       dv.data, dy.data(), gate.data());
       },
       gate, value);
 }

@@ -11,7 +11,8 @@ template <Backend B>
 [[nodiscard]] Variable<B> add(const Variable<B>& a, const Variable<B>& b) {
   require_shape("add", "second argument", b.shape(), a.shape());
   TensorOf<B> y(a.shape());
-  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Add{}, y.data(), a.data(), b.data());
+  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Add{}, y.data(), a.data(),
+               b.data());
   return record(
       "add", y,
       [a, b](const TensorOf<B>& dy) {
@@ -26,7 +27,8 @@ template <Backend B>
 [[nodiscard]] Variable<B> subtract(const Variable<B>& a, const Variable<B>& b) {
   require_shape("subtract", "second argument", b.shape(), a.shape());
   TensorOf<B> y(a.shape());
-  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Subtract{}, y.data(), a.data(), b.data());
+  kernels::map(typename B::Device{}, Write::overwrite, y.size(), functors::Subtract{}, y.data(), a.data(),
+               b.data());
   return record(
       "subtract", y,
       [a, b](const TensorOf<B>& dy) {
@@ -81,8 +83,8 @@ template <Backend B>
       [x](const TensorOf<B>& dy) {
         if (auto dx = gradient_target(x)) {
           const T g = dy.item();
-          kernels::map(typename B::Device{}, dx.write, x.value().size(), functors::Constant{static_cast<double>(g)},
-                       dx.data, x.data());
+          kernels::map(typename B::Device{}, dx.write, x.value().size(),
+                       functors::Constant{static_cast<double>(g)}, dx.data, x.data());
         }
       },
       x);

@@ -33,8 +33,8 @@ void project(const Head<B>& head, Index rows, const typename B::Scalar* hidden, 
   using T = typename B::Scalar;
   const T* bias = head.bias != nullptr ? std::as_const(head.bias->value).data() : nullptr;
   kernels::linear(typename B::Device{}, rows, head.vocabulary(), head.width(),
-                  static_cast<StatisticOf<B>>(head.scale), hidden, std::as_const(head.weight->value).data(), bias,
-                  logits);
+                  static_cast<StatisticOf<B>>(head.scale), hidden, std::as_const(head.weight->value).data(),
+                  bias, logits);
 }
 
 /// A weighted sum of row losses.
@@ -61,8 +61,7 @@ inline Index chunk_of(const HeadLossOptions& o, Index bytes_per_row) {
 /// their gradient, where the rows' losses go). Called once a chunk, so that its type need not be known to the
 /// code around it.
 template <Backend B>
-using RowPass =
-    std::function<void(Index, Index, typename B::Scalar*, const StatisticOf<B>*, bool, double*)>;
+using RowPass = std::function<void(Index, Index, typename B::Scalar*, const StatisticOf<B>*, bool, double*)>;
 
 /// The losses of rows, on the device.
 template <Backend B>
@@ -71,8 +70,9 @@ using RowLosses = Tensor<double, typename B::Device>;
 /// Runs `row_pass` over chunks of rows. With `gradient`, dh (rows, width; nullptr: not wanted) receives the
 /// gradient to the hidden states, and the head's parameters theirs.
 template <Backend B>
-void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const StatisticTensor<B>& weights, Index chunk,
-                bool gradient, typename B::Scalar* dh, RowLosses<B>& per_row, const RowPass<B>& row_pass) {
+void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const StatisticTensor<B>& weights,
+                Index chunk, bool gradient, typename B::Scalar* dh, RowLosses<B>& per_row,
+                const RowPass<B>& row_pass) {
   using T = typename B::Scalar;
   using kernels::Op;
   const typename B::Device device{};
@@ -161,8 +161,8 @@ HeadLoss<B> head_loss(const Context<B>& context, const char* op, const Head<B>& 
                 RowLosses<B> unused({rows});
                 for_chunks(head, hidden.value(), rest, chunk, true, more.data(), unused, row_pass);
                 if (!dh) return;
-                kernels::map(typename B::Device{}, Write::accumulate, more.size(), functors::Identity{}, more.data(),
-                             std::as_const(dh).data());
+                kernels::map(typename B::Device{}, Write::accumulate, more.size(), functors::Identity{},
+                             more.data(), std::as_const(dh).data());
                 pass_gradient(hidden, more);
               }),
           std::move(per_row)};
@@ -213,13 +213,14 @@ template <Backend B>
   using T = typename B::Scalar;
   require_shape("head_cross_entropy", "targets", targets.shape(), Shape{hidden.shape()[0]});
   const Index v = head.vocabulary();
-  kernels::require_indices(typename B::Device{}, "head_cross_entropy", "target", targets.size(), targets.data(), v);
-  return detail::head_loss(context, "head_cross_entropy", head, hidden, weights,
-                           detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
-                           [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
-                             kernels::cross_entropy(typename B::Device{}, n, v, logits,
-                                                    targets.data() + first, w, gradient, loss);
-                           });
+  kernels::require_indices(typename B::Device{}, "head_cross_entropy", "target", targets.size(),
+                           targets.data(), v);
+  return detail::head_loss(
+      context, "head_cross_entropy", head, hidden, weights,
+      detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
+      [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
+        kernels::cross_entropy(typename B::Device{}, n, v, logits, targets.data() + first, w, gradient, loss);
+      });
 }
 
 }  // namespace retort

@@ -13,11 +13,11 @@ namespace retort {
 /// A teacher's k most probable next tokens at each row, and the probability of all others together.
 template <Backend B>
 struct SparseTeacherRows {
-  IndexTensor<B> ids;      ///< (rows, k), different tokens in a row
+  IndexTensor<B> ids;           ///< (rows, k), different tokens in a row
   StatisticTensor<B> log_p;     ///< (rows, k): their log-probabilities
   StatisticTensor<B> log_tail;  ///< (rows): log-probability of all others, -inf if there are none
-  Index vocabulary = 0;    ///< how many tokens the distribution is over
-  double temperature = 1;  ///< the teacher's logits were divided by it
+  Index vocabulary = 0;         ///< how many tokens the distribution is over
+  double temperature = 1;       ///< the teacher's logits were divided by it
 };
 
 namespace detail {

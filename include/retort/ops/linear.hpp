@@ -57,8 +57,9 @@ template <Backend B>
   Index batch = 1;
   for (int i = 0; i < rank - 2; ++i) batch *= a.shape()[i];
   TensorOf<B> y(a.shape().with(-1, n));
-  kernels::gemm_batched(typename B::Device{}, batch, Op::none, transpose_b ? Op::transpose : Op::none, m, n, k, T(1),
-                        a.data(), k, m * k, b.data(), transpose_b ? k : n, k * n, T(0), y.data(), n, m * n);
+  kernels::gemm_batched(typename B::Device{}, batch, Op::none, transpose_b ? Op::transpose : Op::none, m, n,
+                        k, T(1), a.data(), k, m * k, b.data(), transpose_b ? k : n, k * n, T(0), y.data(), n,
+                        m * n);
   return record(
       "matmul", y,
       [=](const TensorOf<B>& dy) {
@@ -68,8 +69,8 @@ template <Backend B>
         const auto db = gradient_target(b);
         const T *g = dy.data(), *pa = a.data(), *pb = b.data();
         if (da)
-          kernels::gemm_batched(on, batch, Op::none, transpose_b ? Op::none : Op::transpose, m, k, n, T(1), g, n,
-                                m * n, pb, transpose_b ? k : n, k * n, beta(da.write), da.data, k, m * k);
+          kernels::gemm_batched(on, batch, Op::none, transpose_b ? Op::none : Op::transpose, m, k, n, T(1), g,
+                                n, m * n, pb, transpose_b ? k : n, k * n, beta(da.write), da.data, k, m * k);
         if (db && transpose_b)
           kernels::gemm_batched(on, batch, Op::transpose, Op::none, n, k, m, T(1), g, n, m * n, pa, k, m * k,
                                 beta(db.write), db.data, k, k * n);

@@ -26,7 +26,7 @@ struct PolicyRows {
   /// head_policy_loss returns. None: 0.
   std::function<TokenTerm(Index row, double log_q)> term = {};
   StatisticTensor<B> divergence_weights = {};  ///< (rows): factor of a row's divergence, beside its
-                                        ///< term's; undefined: 1
+                                               ///< term's; undefined: 1
 };
 
 /// A policy loss with what its pass knows of each row.

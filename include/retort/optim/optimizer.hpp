@@ -8,6 +8,7 @@
 
 #include "retort/autograd/parameter.hpp"
 #include "retort/core/policy.hpp"
+#include "retort/kernels/cpu/map.hpp"
 
 /// The part that all optimizers share. A policy (AdamW, Adafactor, Sgd, or a user's own) says what it keeps
 /// for each parameter and how one step changes one parameter; `Optimizer` does the rest.
@@ -149,7 +150,8 @@ class Optimizer {
       master.grad = widened(p.grad);
       master.decay = p.decay;
       policy_.update(master, std::span(state).first(state.size() - 1), step);
-      kernels::convert(typename B::Device{}, p.value.size(), std::as_const(master.value).data(), p.value.data());
+      kernels::convert(typename B::Device{}, p.value.size(), std::as_const(master.value).data(),
+                       p.value.data());
     } else {
       policy_.update(p, std::span(state), step);
     }

@@ -12,8 +12,8 @@ struct CpuDevice {
   static constexpr const char* name = "cpu";
 };
 
-/// The first NVIDIA GPU that CUDA shows (CUDA_VISIBLE_DEVICES chooses another). Its kernels are in the library
-/// retort::cuda, which a program that uses it links.
+/// The first NVIDIA GPU that CUDA shows (CUDA_VISIBLE_DEVICES chooses another). Its kernels are in the
+/// library retort::cuda, which a program that uses it links.
 struct CudaDevice {
   static constexpr const char* name = "cuda";
 };

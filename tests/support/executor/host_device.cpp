@@ -1,5 +1,6 @@
-// The CUDA runtime and cuBLASLt as the host executor has them: memory is the host's, products are plain loops. With
-// the kernels compiled for the executor this is the library retort::cuda on a machine without a GPU.
+// The CUDA runtime and cuBLASLt as the host executor has them: memory is the host's, products are plain
+// loops. With the kernels compiled for the executor this is the library retort::cuda on a machine without a
+// GPU.
 #include <cstdlib>
 #include <cstring>
 
@@ -10,11 +11,19 @@
 
 namespace retort::cuda {
 
-std::string why_unavailable() { return ""; }
+std::string why_unavailable() {
+  return "";
+}
 void require_device() {}
-std::string describe_device() { return "host executor"; }
-int multiprocessors() { return 2; }
-void* stream() { return nullptr; }
+std::string describe_device() {
+  return "host executor";
+}
+int multiprocessors() {
+  return 2;
+}
+void* stream() {
+  return nullptr;
+}
 
 IndexFault* index_fault() {
   static IndexFault fault{};
@@ -34,7 +43,9 @@ void synchronize() {
 }
 
 Scratch::Scratch(std::size_t bytes) : block_(Pool<CudaDevice>::instance().allocate(bytes, capacity_)) {}
-Scratch::~Scratch() { Pool<CudaDevice>::instance().release(block_, capacity_); }
+Scratch::~Scratch() {
+  Pool<CudaDevice>::instance().release(block_, capacity_);
+}
 
 void upload(const void* from, void* to, std::size_t bytes) {
   if (bytes > 0) std::memcpy(to, from, bytes);
@@ -70,16 +81,24 @@ void Pool<CudaDevice>::release(void* block, std::size_t capacity) noexcept {
   statistics_.in_use -= capacity;
 }
 void Pool<CudaDevice>::trim() {}
-PoolStatistics Pool<CudaDevice>::statistics() const { return statistics_; }
-void Pool<CudaDevice>::reset_peak() { statistics_.peak_in_use = statistics_.in_use; }
+PoolStatistics Pool<CudaDevice>::statistics() const {
+  return statistics_;
+}
+void Pool<CudaDevice>::reset_peak() {
+  statistics_.peak_in_use = statistics_.in_use;
+}
 
 namespace memory {
 
 void copy_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
   if (bytes > 0) std::memmove(to, from, bytes);
 }
-void from_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) { cuda::upload(from, to, bytes); }
-void to_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) { cuda::download(from, to, bytes); }
+void from_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
+  cuda::upload(from, to, bytes);
+}
+void to_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
+  cuda::download(from, to, bytes);
+}
 
 }  // namespace memory
 
@@ -88,8 +107,8 @@ namespace kernels {
 namespace {
 
 template <class T>
-void multiply(Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T* a, Index lda, const T* b, Index ldb,
-              float beta, T* c, Index ldc, const T* bias) {
+void multiply(Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T* a, Index lda, const T* b,
+              Index ldb, float beta, T* c, Index ldc, const T* bias) {
   for (Index i = 0; i < m; ++i)
     for (Index j = 0; j < n; ++j) {
       double sum = 0;
@@ -112,23 +131,23 @@ void gemm(CudaDevice, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> 
 }
 template <Real T>
 void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha,
-                  const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b, Statistic<T> beta,
-                  T* c, Index ldc, Index stride_c) {
+                  const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b,
+                  Statistic<T> beta, T* c, Index ldc, Index stride_c) {
   for (Index i = 0; i < batch; ++i)
-    multiply<T>(op_a, op_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb, beta, c + i * stride_c, ldc,
-                nullptr);
+    multiply<T>(op_a, op_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb, beta,
+                c + i * stride_c, ldc, nullptr);
 }
 template <Real T>
-void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w, const T* bias,
-            T* y) {
+void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
+            const T* bias, T* y) {
   multiply<T>(Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, 0, y, out, bias);
 }
 
-#define RETORT_HOST_GEMM(T)                                                                                          \
-  template void gemm<T>(CudaDevice, Op, Op, Index, Index, Index, float, const T*, Index, const T*, Index, float, T*, \
-                        Index);                                                                                      \
-  template void gemm_batched<T>(CudaDevice, Index, Op, Op, Index, Index, Index, float, const T*, Index, Index,       \
-                                const T*, Index, Index, float, T*, Index, Index);                                    \
+#define RETORT_HOST_GEMM(T)                                                                               \
+  template void gemm<T>(CudaDevice, Op, Op, Index, Index, Index, float, const T*, Index, const T*, Index, \
+                        float, T*, Index);                                                                \
+  template void gemm_batched<T>(CudaDevice, Index, Op, Op, Index, Index, Index, float, const T*, Index,   \
+                                Index, const T*, Index, Index, float, T*, Index, Index);                  \
   template void linear<T>(CudaDevice, Index, Index, Index, float, const T*, const T*, const T*, T*);
 
 RETORT_HOST_GEMM(float)

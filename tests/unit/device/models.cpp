@@ -23,8 +23,8 @@ std::pair<double, std::vector<double>> loss_and_gradients(Model& student, const 
   clear_gradients(parameters(student));
   Tape<B> tape;
   Context<B> context{.tape = &tape, .training = training, .key = {3, 4}};
-  const auto loss = objective_loss(divergence, context, student, &teacher, batch, Normaliser::of(batch.responses),
-                                   {.chunk_rows = 5});
+  const auto loss = objective_loss(divergence, context, student, &teacher, batch,
+                                   Normaliser::of(batch.responses), {.chunk_rows = 5});
   tape.backward(loss.value);
   return {loss.mean, gradients(parameters(student))};
 }
@@ -81,8 +81,8 @@ struct MakeT511 {
   static type make(std::uint64_t seed) { return type(tiny_t5_config(), {seed, 2}); }
 };
 
-/// Losses and gradients on the device are those of the CPU in double. Gradients are sums over layers of rounded
-/// numbers; the bound in bf16 is for each of them relative to the largest.
+/// Losses and gradients on the device are those of the CPU in double. Gradients are sums over layers of
+/// rounded numbers; the bound in bf16 is for each of them relative to the largest.
 template <class T, template <class> class Make>
 void check_model() {
   Pair<T, Make> models;
@@ -95,7 +95,8 @@ void check_model() {
     INFO(divergence.name);
     CHECK(std::abs(got - want) <= (sizeof(T) == 4 ? 1e-5 : 2e-2) * std::abs(want));
     CHECK(relative_difference(got_gradient, want_gradient) <= tolerance);
-    const auto [again, again_gradient] = loss_and_gradients(models.student, models.teacher, divergence, batch);
+    const auto [again, again_gradient] =
+        loss_and_gradients(models.student, models.teacher, divergence, batch);
     CHECK(again == got);
     CHECK((again_gradient == got_gradient));
   };
@@ -107,18 +108,34 @@ void check_model() {
 
 TEST_CASE("losses and gradients of whole models equal the CPU's in double") {
   RETORT_NEED_DEVICE();
-  SECTION("GPT-2, with dropout") { check_model<float, MakeGpt2>(); }
-  SECTION("LLaMA, grouped queries") { check_model<float, MakeLlama>(); }
-  SECTION("GPT-J") { check_model<float, MakeGptJ>(); }
-  SECTION("T5") { check_model<float, MakeT5>(); }
-  SECTION("T5 v1.1") { check_model<float, MakeT511>(); }
+  SECTION("GPT-2, with dropout") {
+    check_model<float, MakeGpt2>();
+  }
+  SECTION("LLaMA, grouped queries") {
+    check_model<float, MakeLlama>();
+  }
+  SECTION("GPT-J") {
+    check_model<float, MakeGptJ>();
+  }
+  SECTION("T5") {
+    check_model<float, MakeT5>();
+  }
+  SECTION("T5 v1.1") {
+    check_model<float, MakeT511>();
+  }
 }
 
 TEST_CASE("losses and gradients of whole models in bf16") {
   RETORT_NEED_DEVICE();
-  SECTION("GPT-2, with dropout") { check_model<bf16, MakeGpt2>(); }
-  SECTION("LLaMA, grouped queries") { check_model<bf16, MakeLlama>(); }
-  SECTION("T5") { check_model<bf16, MakeT5>(); }
+  SECTION("GPT-2, with dropout") {
+    check_model<bf16, MakeGpt2>();
+  }
+  SECTION("LLaMA, grouped queries") {
+    check_model<bf16, MakeLlama>();
+  }
+  SECTION("T5") {
+    check_model<bf16, MakeT5>();
+  }
 }
 
 TEST_CASE("every divergence from the device's rows") {
@@ -127,7 +144,8 @@ TEST_CASE("every divergence from the device's rows") {
   const Batch batch = tiny_batch(4);
   const auto check = [&](const auto& d) {
     INFO(d.name);
-    const auto [want, want_gradient] = loss_and_gradients(models.cpu_student, models.cpu_teacher, d, batch, false);
+    const auto [want, want_gradient] =
+        loss_and_gradients(models.cpu_student, models.cpu_teacher, d, batch, false);
     const auto [got, got_gradient] = loss_and_gradients(models.student, models.teacher, d, batch, false);
     CHECK(std::abs(got - want) <= 1e-5 * std::abs(want));
     CHECK(relative_difference(got_gradient, want_gradient) <= 1e-5);
@@ -181,13 +199,15 @@ TEST_CASE("steps of GKD on the student's samples, by every optimizer, are the CP
     const Batch batch = tiny_batch(5);
     for (std::uint64_t step = 0; step < 3; ++step) {
       INFO(policy.name << ", step " << step);
-      const auto want = training_step(recipe, models.cpu_student, &models.cpu_teacher, on_cpu, batch, {7, step});
+      const auto want =
+          training_step(recipe, models.cpu_student, &models.cpu_teacher, on_cpu, batch, {7, step});
       const auto got = training_step(recipe, models.student, &models.teacher, on_device, batch, {7, step});
       CHECK(got.tokens == want.tokens);
       CHECK(got.mean == Approx(want.mean).epsilon(1e-4));
       CHECK(got.gradient_norm == Approx(want.gradient_norm).epsilon(1e-4));
     }
-    CHECK(relative_difference(weights(parameters(models.student)), weights(parameters(models.cpu_student))) <= 1e-4);
+    CHECK(relative_difference(weights(parameters(models.student)), weights(parameters(models.cpu_student))) <=
+          1e-4);
   };
   check(Sgd{.learning_rate = 0.01});
   check(Sgd{.learning_rate = 0.01, .momentum = 0.9, .nesterov = true});
@@ -226,8 +246,8 @@ TEST_CASE("an update of MiniLLM is the CPU's") {
     auto optimizer = AdamW{.learning_rate = 1e-3, .epsilon = 1e-4}.on(parameters(student));
     const auto rollouts = roll_out(student, teacher, batch, TeacherMixed<>{.alpha = 0.3},
                                    {.max_tokens = 6, .end_token = 1, .key = {5, 6}});
-    return std::pair{rollouts.samples.responses,
-                     minillm_step(how, student, teacher, optimizer, rollouts, &corpus, {3, 4}, {.micro_batch = 4})};
+    return std::pair{rollouts.samples.responses, minillm_step(how, student, teacher, optimizer, rollouts,
+                                                              &corpus, {3, 4}, {.micro_batch = 4})};
   };
   const auto [want_samples, want] = update(models.cpu_student, models.cpu_teacher);
   const auto [samples, got] = update(models.student, models.teacher);
@@ -236,7 +256,8 @@ TEST_CASE("an update of MiniLLM is the CPU's") {
   CHECK(got.gradient_norm == Approx(want.gradient_norm).epsilon(1e-4));
   CHECK(got.audit.forward_kl == Approx(want.audit.forward_kl).epsilon(1e-5));
   CHECK(got.audit.k3 == Approx(want.audit.k3).epsilon(1e-4));
-  CHECK(relative_difference(weights(parameters(models.student)), weights(parameters(models.cpu_student))) <= 1e-4);
+  CHECK(relative_difference(weights(parameters(models.student)), weights(parameters(models.cpu_student))) <=
+        1e-4);
 }
 
 TEST_CASE("an index outside its table is reported at the next result, and breaks nothing") {
@@ -244,6 +265,7 @@ TEST_CASE("an index outside its table is reported at the next result, and breaks
   const auto table = Variable<Cuda<float>>(TensorOf<Cuda<float>>::zeros({5, 3}));
   const std::vector<std::int32_t> wrong{1, 7, 2};
   const auto y = take_rows(table, IndexTensor<Cuda<float>>::from({3}, wrong));
-  CHECK(message_of<ShapeError>([&] { (void)y.value().to_host(); }) == "[take_rows] index 7 is outside [0, 5)");
+  CHECK(message_of<ShapeError>([&] { (void)y.value().to_host(); }) ==
+        "[take_rows] index 7 is outside [0, 5)");
   CHECK(y.value().to_host() == std::vector<float>(9, 0.0f));
 }

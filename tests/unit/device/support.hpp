@@ -7,15 +7,16 @@
 #include "retort/tensor/tensor.hpp"
 #include "tiny_models.hpp"
 
-/// Tests of the CUDA device against the CPU in double. They are linked twice: with the library retort::cuda, for a GPU,
-/// and with the same kernel text compiled for the host executor.
+/// Tests of the CUDA device against the CPU in double. They are linked twice: with the library retort::cuda,
+/// for a GPU, and with the same kernel text compiled for the host executor.
 namespace retort::test {
 
 /// Leaves a test case where there is no GPU (and no executor in its place).
-#define RETORT_NEED_DEVICE()                                  \
+#define RETORT_NEED_DEVICE() \
   if (!cuda::why_unavailable().empty()) RETORT_SKIP(cuda::why_unavailable())
 
-/// How far a result in T may be from the CPU's in double, relative to the largest value: 1e-5 in float, 2e-2 in bf16.
+/// How far a result in T may be from the CPU's in double, relative to the largest value: 1e-5 in float, 2e-2
+/// in bf16.
 template <class T>
 constexpr double device_tolerance = sizeof(T) == 4 ? 1e-5 : 2e-2;
 
@@ -69,7 +70,8 @@ void copy_weights(From& from, To& to) {
 template <class T, class Model>
 void round_weights(Model& model) {
   for (auto* p : parameters(model))
-    for (auto& x : p->value.span()) x = static_cast<double>(static_cast<float>(static_cast<T>(static_cast<float>(x))));
+    for (auto& x : p->value.span())
+      x = static_cast<double>(static_cast<float>(static_cast<T>(static_cast<float>(x))));
 }
 
 }  // namespace retort::test

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "retort/kernels/cuda/flash_attention.cuh"
 #include "catch.hpp"
+#include "retort/kernels/cuda/flash_attention.cuh"
 
 using retort::bf16;
 namespace cuda = retort::cuda;

@@ -164,8 +164,8 @@ void attention(CpuDevice device, const AttentionShape& shape, const Segments& qu
                });
 }
 
-/// Gradients of `attention` from its output `o` and those of its output, `d_o` (same layout). The key segments of different
-/// sequences must be disjoint here.
+/// Gradients of `attention` from its output `o` and those of its output, `d_o` (same layout). The key
+/// segments of different sequences must be disjoint here.
 template <Real T>
 void attention_backward(CpuDevice device, const AttentionShape& shape, const Segments& queries,
                         const Segments& keys, const T* q, const T* k, const T* v, const T* bias,

@@ -13,8 +13,8 @@
 namespace retort::kernels {
 
 /// Throws ShapeError, `[op] what 7 is outside [0, 5)`, unless every index lies in [0, limit).
-inline void require_indices(CpuDevice, const char* op, const char* what, Index count, const std::int32_t* index,
-                            Index limit) {
+inline void require_indices(CpuDevice, const char* op, const char* what, Index count,
+                            const std::int32_t* index, Index limit) {
   for (Index i = 0; i < count; ++i)
     if (index[i] < 0 || index[i] >= limit)
       fail<ShapeError>(op, "{} {} is outside [0, {})", what, index[i], limit);
@@ -68,8 +68,8 @@ void copy_rows(CpuDevice, Index rows, Index n, const T* x, Index x_stride, T* y,
   for (Index r = 0; r < rows; ++r) std::copy_n(x + r * x_stride, n, y + r * y_stride);
 }
 
-/// Copies the rows of x (stride x_stride) that each segment of `queries` names, n elements each, to the last rows of
-/// the same segment of `keys` in y (stride y_stride): new tokens into a cache.
+/// Copies the rows of x (stride x_stride) that each segment of `queries` names, n elements each, to the last
+/// rows of the same segment of `keys` in y (stride y_stride): new tokens into a cache.
 template <Real T>
 void append_rows(CpuDevice device, const Segments& queries, const Segments& keys, Index n, const T* x,
                  Index x_stride, T* y, Index y_stride) {
@@ -88,8 +88,8 @@ void take_transposed(CpuDevice, Index columns, Index heads, const T* table, cons
 
 /// d_table[row[c], h] += dy[h, c], in the order of c: the gradient of `take_transposed`.
 template <Real T>
-void scatter_add_transposed(CpuDevice, Index columns, Index heads, [[maybe_unused]] Index table_rows, const T* dy,
-                            const std::int32_t* row, T* d_table) {
+void scatter_add_transposed(CpuDevice, Index columns, Index heads, [[maybe_unused]] Index table_rows,
+                            const T* dy, const std::int32_t* row, T* d_table) {
   for (Index h = 0; h < heads; ++h)
     for (Index c = 0; c < columns; ++c) d_table[row[c] * heads + h] += dy[h * columns + c];
 }

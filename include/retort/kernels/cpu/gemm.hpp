@@ -56,12 +56,12 @@ void gemm(CpuDevice, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const
 
 /// `gemm` of `batch` products; the operands of one begin stride elements after those of the one before.
 template <Real T>
-void gemm_batched(CpuDevice device, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, T alpha, const T* a,
-                  Index lda, Index stride_a, const T* b, Index ldb, Index stride_b, T beta, T* c, Index ldc,
-                  Index stride_c) {
+void gemm_batched(CpuDevice device, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, T alpha,
+                  const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b, T beta, T* c,
+                  Index ldc, Index stride_c) {
   for (Index i = 0; i < batch; ++i)
-    gemm(device, op_a, op_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb, beta, c + i * stride_c,
-         ldc);
+    gemm(device, op_a, op_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb, beta,
+         c + i * stride_c, ldc);
 }
 
 // What instances.cpp compiles once for a whole program.

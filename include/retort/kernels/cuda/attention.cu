@@ -3,12 +3,12 @@
 
 namespace retort::kernels {
 
-#define RETORT_CUDA_ATTENTION(T)                                                                                     \
-  template void attention<T>(CudaDevice, const AttentionShape&, const Segments&, const Segments&, const T*,          \
-                             const T*, const T*, const T*, T*, float*);                                              \
-  template void attention_backward<T>(CudaDevice, const AttentionShape&, const Segments&, const Segments&, const T*, \
-                                      const T*, const T*, const T*, const T*, const float*, const T*,                \
-                                      const AttentionGradients<T>&);
+#define RETORT_CUDA_ATTENTION(T)                                                                            \
+  template void attention<T>(CudaDevice, const AttentionShape&, const Segments&, const Segments&, const T*, \
+                             const T*, const T*, const T*, T*, float*);                                     \
+  template void attention_backward<T>(CudaDevice, const AttentionShape&, const Segments&, const Segments&,  \
+                                      const T*, const T*, const T*, const T*, const T*, const float*,       \
+                                      const T*, const AttentionGradients<T>&);
 
 RETORT_CUDA_ATTENTION(float)
 RETORT_CUDA_ATTENTION(bf16)

@@ -8,8 +8,9 @@
 #include "retort/kernels/cuda/parallel.cuh"
 #include "retort/kernels/cuda/segments.cuh"
 
-/// Attention of any width, with or without dropout and bias, in float: a warp a row, keys in groups of 32, no scores in
-/// memory. Full precision, decoding, and what the tensor cores' kernels (flash_attention.cuh) do not do.
+/// Attention of any width, with or without dropout and bias, in float: a warp a row, keys in groups of 32, no
+/// scores in memory. Full precision, decoding, and what the tensor cores' kernels (flash_attention.cuh) do
+/// not do.
 namespace retort::kernels {
 
 namespace cuda {
@@ -55,7 +56,8 @@ struct QueryRow {
   __device__ float score(Index j) const {
     const T *query = q(), *key = k(j);
     float dot = 0;
-    for (Index d = 0; d < a.shape.width; ++d) dot += static_cast<float>(query[d]) * static_cast<float>(key[d]);
+    for (Index d = 0; d < a.shape.width; ++d)
+      dot += static_cast<float>(query[d]) * static_cast<float>(key[d]);
     dot *= static_cast<float>(a.shape.scale);
     if (a.bias != nullptr)
       dot += static_cast<float>(
@@ -67,9 +69,13 @@ struct QueryRow {
     if (a.shape.dropout == 0) return 1;
     const RandomKey key = a.shape.key.fork(static_cast<std::uint64_t>(row() * a.shape.heads + h));
     const auto words = key.block(static_cast<std::uint64_t>(j / 4));
-    const std::uint32_t word = (j & 3) == 0 ? words[0] : (j & 3) == 1 ? words[1] : (j & 3) == 2 ? words[2] : words[3];
-    return RandomKey::to_uniform<double>(word) < a.shape.dropout ? 0.0f
-                                                                  : static_cast<float>(1 / (1 - a.shape.dropout));
+    const std::uint32_t word = (j & 3) == 0   ? words[0]
+                               : (j & 3) == 1 ? words[1]
+                               : (j & 3) == 2 ? words[2]
+                                              : words[3];
+    return RandomKey::to_uniform<double>(word) < a.shape.dropout
+               ? 0.0f
+               : static_cast<float>(1 / (1 - a.shape.dropout));
   }
   /// The gradient to the weight of key j before the softmax's, and the probability.
   __device__ float probability(Index j) const {
@@ -78,7 +84,8 @@ struct QueryRow {
   __device__ float d_score(Index j, float p) const {
     const T *upstream = d_o(), *value = v(j);
     float dot = 0;
-    for (Index d = 0; d < a.shape.width; ++d) dot += static_cast<float>(upstream[d]) * static_cast<float>(value[d]);
+    for (Index d = 0; d < a.shape.width; ++d)
+      dot += static_cast<float>(upstream[d]) * static_cast<float>(value[d]);
     return p * (dot * kept(j) - a.delta[row() * a.shape.heads + h]);
   }
 };
@@ -126,7 +133,8 @@ __global__ void attention_delta_kernel(AttentionProblem<T> a, float* delta) {
   if (row.i >= a.queries.length[row.b]) return;
   const T *o = a.o + row.row() * a.shape.o_stride + row.h * a.shape.width, *d_o = row.d_o();
   float sum = 0;
-  for (Index d = lane; d < a.shape.width; d += warp_size) sum += static_cast<float>(o[d]) * static_cast<float>(d_o[d]);
+  for (Index d = lane; d < a.shape.width; d += warp_size)
+    sum += static_cast<float>(o[d]) * static_cast<float>(d_o[d]);
   sum = warp_reduce(sum, Sum{});
   if (lane == 0) delta[row.row() * a.shape.heads + row.h] = sum;
 }
@@ -197,7 +205,8 @@ __global__ void attention_dkv_kernel(AttentionProblem<T> a) {
   }
 }
 
-/// d_bias[h, distance] += the score gradients of all pairs at that distance: a block each, grid (distances, heads).
+/// d_bias[h, distance] += the score gradients of all pairs at that distance: a block each, grid (distances,
+/// heads).
 template <class T>
 __global__ void attention_dbias_kernel(AttentionProblem<T> a, Index sequences, T* d_bias) {
   RETORT_SHARED(double, place, 32);
@@ -208,7 +217,8 @@ __global__ void attention_dbias_kernel(AttentionProblem<T> a, Index sequences, T
     for (Index i = threadIdx.x; i < n; i += blockDim.x) {
       const QueryRow<T> row{a, b, h, i};
       const Index j = row.position() + distance;
-      if (j >= 0 && j < keys && j < row.seen()) sum += static_cast<double>(row.d_score(j, row.probability(j)));
+      if (j >= 0 && j < keys && j < row.seen())
+        sum += static_cast<double>(row.d_score(j, row.probability(j)));
     }
   }
   sum = block_reduce(sum, Sum{}, place);
@@ -218,12 +228,12 @@ __global__ void attention_dbias_kernel(AttentionProblem<T> a, Index sequences, T
 
 /// Blocks of attention_warps rows for the longest of some segments, one layer for each head and sequence.
 [[nodiscard]] inline dim3 attention_grid(Index rows, Index heads, std::size_t sequences) {
-  return dim3(static_cast<unsigned>((rows + attention_warps - 1) / attention_warps), static_cast<unsigned>(heads),
-              static_cast<unsigned>(sequences));
+  return dim3(static_cast<unsigned>((rows + attention_warps - 1) / attention_warps),
+              static_cast<unsigned>(heads), static_cast<unsigned>(sequences));
 }
 
-/// What the tensor cores' kernels want to know of a problem, or nothing if they do not do it: dropout, the gradient of
-/// a bias, widths other than theirs, rows that are not aligned.
+/// What the tensor cores' kernels want to know of a problem, or nothing if they do not do it: dropout, the
+/// gradient of a bias, widths other than theirs, rows that are not aligned.
 template <class T>
 [[nodiscard]] std::optional<FlashArguments> flash_arguments(const AttentionShape& s, const Segments& queries,
                                                             const Segments& keys, const SegmentsView& on_q,
@@ -251,8 +261,8 @@ template <class T>
 }  // namespace cuda
 
 template <Real T>
-void attention(CudaDevice, const AttentionShape& shape, const Segments& queries, const Segments& keys, const T* q,
-               const T* k, const T* v, const T* bias, T* o, Statistic<T>* lse) {
+void attention(CudaDevice, const AttentionShape& shape, const Segments& queries, const Segments& keys,
+               const T* q, const T* k, const T* v, const T* bias, T* o, Statistic<T>* lse) {
   using namespace cuda;
   const Index rows = longest(queries);
   if (rows == 0) return;
@@ -269,14 +279,15 @@ void attention(CudaDevice, const AttentionShape& shape, const Segments& queries,
 }
 
 template <Real T>
-void attention_backward(CudaDevice, const AttentionShape& shape, const Segments& queries, const Segments& keys,
-                        const T* q, const T* k, const T* v, const T* bias, const T* o, const Statistic<T>* lse,
-                        const T* d_o, const AttentionGradients<T>& grad) {
+void attention_backward(CudaDevice, const AttentionShape& shape, const Segments& queries,
+                        const Segments& keys, const T* q, const T* k, const T* v, const T* bias, const T* o,
+                        const Statistic<T>* lse, const T* d_o, const AttentionGradients<T>& grad) {
   using namespace cuda;
   const Index rows = longest(queries), columns = longest(keys);
   if (columns == 0) return;
   const SegmentsOnDevice on_q(queries), on_k(keys);
-  const Scratch delta(static_cast<std::size_t>(std::max<Index>(1, queries.end() * shape.heads)) * sizeof(float));
+  const Scratch delta(static_cast<std::size_t>(std::max<Index>(1, queries.end() * shape.heads)) *
+                      sizeof(float));
   if (grad.bias == nullptr && aligned(d_o, grad.q, grad.k, grad.v))
     if (auto flash = flash_arguments(shape, queries, keys, on_q.view(), on_k.view(), q, k, v, bias, o)) {
       flash->lse = const_cast<float*>(lse), flash->delta = delta.as<float>();
@@ -284,21 +295,32 @@ void attention_backward(CudaDevice, const AttentionShape& shape, const Segments&
         flash->d_o = d_o, flash->dq = grad.q, flash->dk = grad.k, flash->dv = grad.v;
       return flash_backward(static_cast<int>(shape.width), *flash);
     }
-  const AttentionProblem<T> problem{shape,           on_q.view(), on_k.view(), q,
-                                    k,               v,           bias,        const_cast<T*>(o),
-                                    const_cast<float*>(lse), d_o, delta.as<float>(), grad.q, grad.k, grad.v};
+  const AttentionProblem<T> problem{shape,
+                                    on_q.view(),
+                                    on_k.view(),
+                                    q,
+                                    k,
+                                    v,
+                                    bias,
+                                    const_cast<T*>(o),
+                                    const_cast<float*>(lse),
+                                    d_o,
+                                    delta.as<float>(),
+                                    grad.q,
+                                    grad.k,
+                                    grad.v};
   const auto bytes = static_cast<std::size_t>(attention_warps * shape.width) * sizeof(float);
   const dim3 of_queries = attention_grid(rows, shape.heads, queries.count());
   if (rows > 0) {
     launch(attention_delta_kernel<T>, of_queries, attention_warps * warp_size, 0, problem, delta.as<float>());
     launch(attention_dq_kernel<T>, of_queries, attention_warps * warp_size, bytes, problem);
   }
-  launch(attention_dkv_kernel<T>, attention_grid(columns, shape.kv_heads, keys.count()), attention_warps * warp_size,
-         2 * bytes, problem);
+  launch(attention_dkv_kernel<T>, attention_grid(columns, shape.kv_heads, keys.count()),
+         attention_warps * warp_size, 2 * bytes, problem);
   if (grad.bias != nullptr && rows > 0)
     launch(attention_dbias_kernel<T>,
-           dim3(static_cast<unsigned>(2 * shape.bias_reach - 1), static_cast<unsigned>(shape.heads)), 128, 0, problem,
-           static_cast<Index>(queries.count()), grad.bias);
+           dim3(static_cast<unsigned>(2 * shape.bias_reach - 1), static_cast<unsigned>(shape.heads)), 128, 0,
+           problem, static_cast<Index>(queries.count()), grad.bias);
 }
 
 }  // namespace retort::kernels

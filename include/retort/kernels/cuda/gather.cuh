@@ -4,8 +4,8 @@
 #include "retort/kernels/cuda/parallel.cuh"
 #include "retort/kernels/cuda/segments.cuh"
 
-/// Rows by index. Sums of rows that share an index are made by one block in the order of rows: the same bits in every
-/// run.
+/// Rows by index. Sums of rows that share an index are made by one block in the order of rows: the same bits
+/// in every run.
 namespace retort::kernels {
 
 namespace cuda {
@@ -16,8 +16,9 @@ inline constexpr int gather_threads = 128;
 /// Reports the first index it finds outside [0, limit), and makes 0 of all of them.
 template <class = void>
 __global__ void require_indices_kernel(Index count, std::int32_t* index, Index limit, IndexFault* fault,
-                                              const char* op, const char* what) {
-  for (Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += Index{gridDim.x} * blockDim.x) {
+                                       const char* op, const char* what) {
+  for (Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
+       i += Index{gridDim.x} * blockDim.x) {
     const std::int32_t found = index[i];
     if (found >= 0 && found < limit) continue;
     index[i] = 0;
@@ -31,7 +32,8 @@ __global__ void require_indices_kernel(Index count, std::int32_t* index, Index l
 }
 
 template <class T>
-__global__ void take_rows_kernel(bool vectors, Index n, const T* x, const std::int32_t* index, float scale, T* y) {
+__global__ void take_rows_kernel(bool vectors, Index n, const T* x, const std::int32_t* index, float scale,
+                                 T* y) {
   const Index from = Index{index[blockIdx.x]} * n, to = Index{blockIdx.x} * n;
   if (vectors) {
     constexpr int size = Vector<T>::size;
@@ -49,8 +51,8 @@ __global__ void take_rows_kernel(bool vectors, Index n, const T* x, const std::i
 
 /// One block for each row of x. It adds all rows of its index if it has the first of them, else nothing.
 template <class T>
-__global__ void scatter_add_rows_kernel(Index rows, Index n, const T* x, const std::int32_t* index, float scale,
-                                        T* y) {
+__global__ void scatter_add_rows_kernel(Index rows, Index n, const T* x, const std::int32_t* index,
+                                        float scale, T* y) {
   RETORT_SHARED(std::int32_t, earlier, 1);
   RETORT_SHARED(std::int32_t, matches, gather_threads);
   RETORT_SHARED(std::int32_t, ahead, gather_threads / warp_size);
@@ -94,8 +96,8 @@ __global__ void copy_rows_kernel(Index n, const T* x, Index x_stride, T* y, Inde
 }
 
 template <class T>
-__global__ void append_rows_kernel(SegmentsView queries, SegmentsView keys, Index n, const T* x, Index x_stride, T* y,
-                                   Index y_stride) {
+__global__ void append_rows_kernel(SegmentsView queries, SegmentsView keys, Index n, const T* x,
+                                   Index x_stride, T* y, Index y_stride) {
   const Index row = blockIdx.x, b = blockIdx.y, rows = queries.length[b];
   if (row >= rows) return;
   const Index to = Index{keys.begin[b]} + keys.length[b] - rows + row, from = Index{queries.begin[b]} + row;
@@ -103,7 +105,8 @@ __global__ void append_rows_kernel(SegmentsView queries, SegmentsView keys, Inde
 }
 
 template <class T>
-__global__ void take_transposed_kernel(Index columns, Index heads, const T* table, const std::int32_t* row, T* y) {
+__global__ void take_transposed_kernel(Index columns, Index heads, const T* table, const std::int32_t* row,
+                                       T* y) {
   const Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i < columns * heads) y[i] = table[Index{row[i % columns]} * heads + i / columns];
 }
@@ -123,49 +126,51 @@ __global__ void scatter_add_transposed_kernel(Index columns, Index heads, Index 
 }  // namespace cuda
 
 template <Real T>
-void take_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index, Statistic<T> scale, T* y) {
+void take_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index, Statistic<T> scale,
+               T* y) {
   if (rows * n == 0) return;
   const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(x, y);
-  cuda::launch(cuda::take_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, vectors, n, x, index,
-               scale, y);
+  cuda::launch(cuda::take_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, vectors, n, x,
+               index, scale, y);
 }
 
 template <Real T>
-void scatter_add_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index, Statistic<T> scale,
-                      T* y) {
+void scatter_add_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index,
+                      Statistic<T> scale, T* y) {
   if (rows * n == 0) return;
-  cuda::launch(cuda::scatter_add_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, rows, n, x,
-               index, scale, y);
+  cuda::launch(cuda::scatter_add_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, rows,
+               n, x, index, scale, y);
 }
 
 template <Real T>
 void copy_rows(CudaDevice, Index rows, Index n, const T* x, Index x_stride, T* y, Index y_stride) {
   if (rows * n == 0) return;
-  cuda::launch(cuda::copy_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, n, x, x_stride, y,
-               y_stride);
+  cuda::launch(cuda::copy_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, n, x,
+               x_stride, y, y_stride);
 }
 
 template <Real T>
-void append_rows(CudaDevice, const Segments& queries, const Segments& keys, Index n, const T* x, Index x_stride,
-                 T* y, Index y_stride) {
+void append_rows(CudaDevice, const Segments& queries, const Segments& keys, Index n, const T* x,
+                 Index x_stride, T* y, Index y_stride) {
   const Index longest = cuda::longest(queries);
   if (longest * n == 0) return;
   const cuda::SegmentsOnDevice on_q(queries), on_k(keys);
-  cuda::launch(cuda::append_rows_kernel<T>, dim3(static_cast<unsigned>(longest), static_cast<unsigned>(queries.count())),
+  cuda::launch(cuda::append_rows_kernel<T>,
+               dim3(static_cast<unsigned>(longest), static_cast<unsigned>(queries.count())),
                cuda::gather_threads, 0, on_q.view(), on_k.view(), n, x, x_stride, y, y_stride);
 }
 
 template <Real T>
 void take_transposed(CudaDevice, Index columns, Index heads, const T* table, const std::int32_t* row, T* y) {
-  cuda::launch(cuda::take_transposed_kernel<T>, static_cast<unsigned>((columns * heads + 127) / 128), 128, 0, columns,
-               heads, table, row, y);
+  cuda::launch(cuda::take_transposed_kernel<T>, static_cast<unsigned>((columns * heads + 127) / 128), 128, 0,
+               columns, heads, table, row, y);
 }
 
 template <Real T>
 void scatter_add_transposed(CudaDevice, Index columns, Index heads, Index table_rows, const T* dy,
                             const std::int32_t* row, T* d_table) {
-  cuda::launch(cuda::scatter_add_transposed_kernel<T>, static_cast<unsigned>((table_rows * heads + 63) / 64), 64, 0,
-               columns, heads, table_rows, dy, row, d_table);
+  cuda::launch(cuda::scatter_add_transposed_kernel<T>, static_cast<unsigned>((table_rows * heads + 63) / 64),
+               64, 0, columns, heads, table_rows, dy, row, d_table);
 }
 
 }  // namespace retort::kernels

@@ -32,8 +32,8 @@ struct Call {
   int alignment;  ///< of all operands, in bytes, at most 16
 
   auto key() const {
-    return std::tuple(type, transpose_a, transpose_b, bias, accumulate, m, n, k, lda, ldb, ldc, batch, stride_a,
-                      stride_b, stride_c, alignment);
+    return std::tuple(type, transpose_a, transpose_b, bias, accumulate, m, n, k, lda, ldb, ldc, batch,
+                      stride_a, stride_b, stride_c, alignment);
   }
   friend bool operator<(const Call& a, const Call& b) { return a.key() < b.key(); }
 };
@@ -55,14 +55,16 @@ class Library {
     return *library;
   }
 
-  void multiply(const Call& call, float alpha, const void* a, const void* b, float beta, void* c, const void* bias) {
+  void multiply(const Call& call, float alpha, const void* a, const void* b, float beta, void* c,
+                const void* bias) {
     const std::lock_guard lock(mutex_);
     const Plan& plan = plan_of(call);
     if (call.bias)
-      check_blas(cublasLtMatmulDescSetAttribute(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)),
+      check_blas(cublasLtMatmulDescSetAttribute(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                                sizeof(bias)),
                  "gemm");
-    check_blas(cublasLtMatmul(handle_, plan.product, &alpha, a, plan.a, b, plan.b, &beta, c, plan.c, c, plan.c,
-                              &plan.algorithm, workspace_, workspace_bytes,
+    check_blas(cublasLtMatmul(handle_, plan.product, &alpha, a, plan.a, b, plan.b, &beta, c, plan.c, c,
+                              plan.c, &plan.algorithm, workspace_, workspace_bytes,
                               static_cast<cudaStream_t>(cuda::stream())),
                "gemm");
   }
@@ -90,8 +92,10 @@ class Library {
     set(CUBLASLT_MATMUL_DESC_TRANSA, call.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, call.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (call.bias) set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    p.a = layout(call, call.transpose_a ? call.k : call.m, call.transpose_a ? call.m : call.k, call.lda, call.stride_a);
-    p.b = layout(call, call.transpose_b ? call.n : call.k, call.transpose_b ? call.k : call.n, call.ldb, call.stride_b);
+    p.a = layout(call, call.transpose_a ? call.k : call.m, call.transpose_a ? call.m : call.k, call.lda,
+                 call.stride_a);
+    p.b = layout(call, call.transpose_b ? call.n : call.k, call.transpose_b ? call.k : call.n, call.ldb,
+                 call.stride_b);
     p.c = layout(call, call.m, call.n, call.ldc, call.stride_c);
     cublasLtMatmulPreference_t preference = nullptr;
     check_blas(cublasLtMatmulPreferenceCreate(&preference), "gemm");
@@ -106,13 +110,13 @@ class Library {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment);
     cublasLtMatmulHeuristicResult_t best{};
     int count = 0;
-    const auto status = cublasLtMatmulAlgoGetHeuristic(handle_, p.product, p.a, p.b, p.c, p.c, preference, 1, &best,
-                                                       &count);
+    const auto status =
+        cublasLtMatmulAlgoGetHeuristic(handle_, p.product, p.a, p.b, p.c, p.c, preference, 1, &best, &count);
     cublasLtMatmulPreferenceDestroy(preference);
     check_blas(status, "gemm");
     if (count == 0)
-      fail<DeviceError>("gemm", "cuBLASLt has no algorithm for ({}, {}) times ({}, {}) in {}", call.n, call.k, call.k,
-                        call.m, call.type == CUDA_R_16BF ? "bfloat16" : "float32");
+      fail<DeviceError>("gemm", "cuBLASLt has no algorithm for ({}, {}) times ({}, {}) in {}", call.n, call.k,
+                        call.k, call.m, call.type == CUDA_R_16BF ? "bfloat16" : "float32");
     p.algorithm = best.algo;
     return plans_.emplace(call, p).first->second;
   }
@@ -125,8 +129,9 @@ class Library {
     if (call.batch > 1) {
       const auto batch = static_cast<std::int32_t>(call.batch);
       const std::int64_t offset = stride;
-      check_blas(cublasLtMatrixLayoutSetAttribute(made, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof(batch)),
-                 "gemm");
+      check_blas(
+          cublasLtMatrixLayoutSetAttribute(made, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof(batch)),
+          "gemm");
       check_blas(cublasLtMatrixLayoutSetAttribute(made, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &offset,
                                                   sizeof(offset)),
                  "gemm");
@@ -143,16 +148,29 @@ int alignment_of(const void* p, Index ld, std::size_t size) {
 
 template <class T>
 void multiply(Index batch, Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T* a, Index lda,
-              Index stride_a, const T* b, Index ldb, Index stride_b, float beta, T* c, Index ldc, Index stride_c,
-              const T* bias) {
+              Index stride_a, const T* b, Index ldb, Index stride_b, float beta, T* c, Index ldc,
+              Index stride_c, const T* bias) {
   if (batch == 0 || m == 0 || n == 0) return;
   lda = std::max<Index>(lda, 1), ldb = std::max<Index>(ldb, 1);
   const int alignment = std::min({alignment_of(a, lda, sizeof(T)), alignment_of(b, ldb, sizeof(T)),
                                   alignment_of(c, ldc, sizeof(T)), alignment_of(bias, 0, sizeof(T))});
   // Row-major C (m, n) is column-major C' (n, m) = op_b(B)' op_a(A)': the operands change places.
-  const Call call{type_of<T>, op_b == Op::transpose, op_a == Op::transpose, bias != nullptr, beta != 0, n,
-                  m,          k,                     ldb,                   lda,             ldc,       batch,
-                  stride_b,   stride_a,              stride_c,              alignment};
+  const Call call{type_of<T>,
+                  op_b == Op::transpose,
+                  op_a == Op::transpose,
+                  bias != nullptr,
+                  beta != 0,
+                  n,
+                  m,
+                  k,
+                  ldb,
+                  lda,
+                  ldc,
+                  batch,
+                  stride_b,
+                  stride_a,
+                  stride_c,
+                  alignment};
   Library::instance().multiply(call, alpha, b, a, beta, c, bias);
 }
 
@@ -166,22 +184,23 @@ void gemm(CudaDevice, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> 
 
 template <Real T>
 void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha,
-                  const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b, Statistic<T> beta,
-                  T* c, Index ldc, Index stride_c) {
-  multiply<T>(batch, op_a, op_b, m, n, k, alpha, a, lda, stride_a, b, ldb, stride_b, beta, c, ldc, stride_c, nullptr);
+                  const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b,
+                  Statistic<T> beta, T* c, Index ldc, Index stride_c) {
+  multiply<T>(batch, op_a, op_b, m, n, k, alpha, a, lda, stride_a, b, ldb, stride_b, beta, c, ldc, stride_c,
+              nullptr);
 }
 
 template <Real T>
-void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w, const T* bias,
-            T* y) {
+void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
+            const T* bias, T* y) {
   multiply<T>(1, Op::none, Op::transpose, rows, out, in, scale, x, in, 0, w, in, 0, 0.0f, y, out, 0, bias);
 }
 
-#define RETORT_CUDA_GEMM(T)                                                                                          \
-  template void gemm<T>(CudaDevice, Op, Op, Index, Index, Index, float, const T*, Index, const T*, Index, float, T*, \
-                        Index);                                                                                      \
-  template void gemm_batched<T>(CudaDevice, Index, Op, Op, Index, Index, Index, float, const T*, Index, Index,       \
-                                const T*, Index, Index, float, T*, Index, Index);                                    \
+#define RETORT_CUDA_GEMM(T)                                                                               \
+  template void gemm<T>(CudaDevice, Op, Op, Index, Index, Index, float, const T*, Index, const T*, Index, \
+                        float, T*, Index);                                                                \
+  template void gemm_batched<T>(CudaDevice, Index, Op, Op, Index, Index, Index, float, const T*, Index,   \
+                                Index, const T*, Index, Index, float, T*, Index, Index);                  \
   template void linear<T>(CudaDevice, Index, Index, Index, float, const T*, const T*, const T*, T*);
 
 RETORT_CUDA_GEMM(float)

@@ -22,8 +22,10 @@ namespace retort::kernels {
 
 template double sum_of<float, functors::Identity>(CudaDevice, const float*, Index, functors::Identity);
 template double sum_of<bf16, functors::Identity>(CudaDevice, const bf16*, Index, functors::Identity);
-template std::vector<double> squared_norms<float>(CudaDevice, const std::vector<std::pair<const float*, Index>>&);
-template std::vector<double> squared_norms<bf16>(CudaDevice, const std::vector<std::pair<const bf16*, Index>>&);
+template std::vector<double> squared_norms<float>(CudaDevice,
+                                                  const std::vector<std::pair<const float*, Index>>&);
+template std::vector<double> squared_norms<bf16>(CudaDevice,
+                                                 const std::vector<std::pair<const bf16*, Index>>&);
 template bool all_finite<float>(CudaDevice, const float*, Index);
 template bool all_finite<bf16>(CudaDevice, const bf16*, Index);
 template void convert<float, bf16>(CudaDevice, Index, const float*, bf16*);

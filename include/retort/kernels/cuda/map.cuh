@@ -63,11 +63,13 @@ template <class T, class F>
 __global__ void partial_sums_kernel(Index count, F f, const T* x, double* part) {
   RETORT_SHARED(double, place, 32);
   using N = Statistic<T>;
-  const Index begin = Index{blockIdx.x} * sum_block, end = begin + sum_block < count ? begin + sum_block : count;
+  const Index begin = Index{blockIdx.x} * sum_block,
+              end = begin + sum_block < count ? begin + sum_block : count;
   double total = 0;
   for (Index i = begin + threadIdx.x; i < end; i += 8 * Index{blockDim.x}) {
     N sum = 0;
-    for (Index j = i; j < end && j < i + 8 * Index{blockDim.x}; j += blockDim.x) sum += f(static_cast<N>(x[j]));
+    for (Index j = i; j < end && j < i + 8 * Index{blockDim.x}; j += blockDim.x)
+      sum += f(static_cast<N>(x[j]));
     total += static_cast<double>(sum);
   }
   total = block_reduce(total, Sum{}, place);
@@ -86,7 +88,8 @@ __global__ void join_sums_kernel(const Index* first, const double* part, double*
 
 template <class T>
 __global__ void not_finite_kernel(Index count, const T* x, int* found) {
-  for (Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += Index{gridDim.x} * blockDim.x) {
+  for (Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
+       i += Index{gridDim.x} * blockDim.x) {
     const float value = static_cast<float>(x[i]);
     if (!(value - value == 0)) atomicExch(found, 1);
   }
@@ -115,8 +118,8 @@ std::vector<double> sums_of(CudaDevice, const std::vector<std::pair<const T*, In
       launch(partial_sums_kernel<T, F>, static_cast<unsigned>(first[i + 1] - first[i]), map_threads, 0,
              arrays[i].second, f, arrays[i].first, parts.as<double>() + first[i]);
   upload(first.data(), firsts.as<Index>(), first.size() * sizeof(Index));
-  launch(join_sums_kernel<>, static_cast<unsigned>(arrays.size()), 128, 0, firsts.as<Index>(), parts.as<double>(),
-         totals.as<double>());
+  launch(join_sums_kernel<>, static_cast<unsigned>(arrays.size()), 128, 0, firsts.as<Index>(),
+         parts.as<double>(), totals.as<double>());
   std::vector<double> out(arrays.size());
   download(totals.as<double>(), out.data(), out.size() * sizeof(double));
   return out;

@@ -48,8 +48,8 @@ __device__ void write_row(bool vectors, bool add, Index n, T* y, F f) {
 }
 
 template <class T>
-__global__ void norm_kernel(bool vectors, Index rows, Index n, const T* x, const T* gain, const T* bias, float eps,
-                            T* y, float* mean, float* rstd) {
+__global__ void norm_kernel(bool vectors, Index rows, Index n, const T* x, const T* gain, const T* bias,
+                            float eps, T* y, float* mean, float* rstd) {
   const Index r = Index{blockIdx.x} * norm_warps + threadIdx.x / warp_size;
   if (r >= rows) return;
   const T* from = x + r * n;
@@ -124,9 +124,10 @@ struct GainTerm {
 /// part (blocks of rows, n): sums of `rows_a_block` rows; threads (32 columns, 8 rows).
 template <class Term>
 __global__ void column_parts_kernel(Index rows, Index n, Term term, float* part) {
-  RETORT_SHARED(float, sums, column_lanes * row_threads);
+  RETORT_SHARED(float, sums, column_lanes* row_threads);
   const Index j = Index{blockIdx.x} * column_lanes + threadIdx.x;
-  const Index begin = Index{blockIdx.y} * rows_a_block, end = begin + rows_a_block < rows ? begin + rows_a_block : rows;
+  const Index begin = Index{blockIdx.y} * rows_a_block,
+              end = begin + rows_a_block < rows ? begin + rows_a_block : rows;
   float sum = 0;
   if (j < n)
     for (Index r = begin + threadIdx.y; r < end; r += row_threads) sum += term(r, j);
@@ -154,8 +155,8 @@ void column_sums(Write write, Index rows, Index n, const Term& term, T* out) {
     launch(column_parts_kernel<Term>,
            dim3(static_cast<unsigned>((n + column_lanes - 1) / column_lanes), static_cast<unsigned>(parts)),
            dim3(column_lanes, row_threads), 0, rows, n, term, scratch.as<float>());
-  launch(join_columns_kernel<T>, static_cast<unsigned>((n + 63) / 64), 64, 0, write == Write::accumulate, parts, n,
-         scratch.as<float>(), out);
+  launch(join_columns_kernel<T>, static_cast<unsigned>((n + 63) / 64), 64, 0, write == Write::accumulate,
+         parts, n, scratch.as<float>(), out);
 }
 
 [[nodiscard]] inline unsigned norm_blocks(Index rows) {
@@ -165,12 +166,12 @@ void column_sums(Write write, Index rows, Index n, const Term& term, T* out) {
 }  // namespace cuda
 
 template <Real T>
-void layer_norm(CudaDevice, Index rows, Index n, const T* x, const T* gain, const T* bias, Statistic<T> eps, T* y,
-                Statistic<T>* mean, Statistic<T>* rstd) {
+void layer_norm(CudaDevice, Index rows, Index n, const T* x, const T* gain, const T* bias, Statistic<T> eps,
+                T* y, Statistic<T>* mean, Statistic<T>* rstd) {
   if (rows == 0) return;
   const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(x, y);
-  cuda::launch(cuda::norm_kernel<T>, cuda::norm_blocks(rows), cuda::norm_warps * cuda::warp_size, 0, vectors, rows,
-               n, x, gain, bias, eps, y, mean, rstd);
+  cuda::launch(cuda::norm_kernel<T>, cuda::norm_blocks(rows), cuda::norm_warps * cuda::warp_size, 0, vectors,
+               rows, n, x, gain, bias, eps, y, mean, rstd);
 }
 
 template <Real T>
@@ -178,8 +179,8 @@ void rms_norm(CudaDevice, Index rows, Index n, const T* x, const T* gain, Statis
               Statistic<T>* rstd) {
   if (rows == 0) return;
   const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(x, y);
-  cuda::launch(cuda::norm_kernel<T>, cuda::norm_blocks(rows), cuda::norm_warps * cuda::warp_size, 0, vectors, rows,
-               n, x, gain, static_cast<const T*>(nullptr), eps, y, static_cast<float*>(nullptr), rstd);
+  cuda::launch(cuda::norm_kernel<T>, cuda::norm_blocks(rows), cuda::norm_warps * cuda::warp_size, 0, vectors,
+               rows, n, x, gain, static_cast<const T*>(nullptr), eps, y, static_cast<float*>(nullptr), rstd);
 }
 
 template <Real T>

@@ -20,7 +20,9 @@ struct Vector {
   static constexpr int size = 16 / static_cast<int>(sizeof(T));
   T at[size];
 
-  __device__ static Vector load(const T* p) { return std::bit_cast<Vector>(*reinterpret_cast<const uint4*>(p)); }
+  __device__ static Vector load(const T* p) {
+    return std::bit_cast<Vector>(*reinterpret_cast<const uint4*>(p));
+  }
   __device__ void store(T* p) const { *reinterpret_cast<uint4*>(p) = std::bit_cast<uint4>(*this); }
 };
 
@@ -57,11 +59,12 @@ __device__ N warp_reduce(N value, Op op) {
   return value;
 }
 
-/// The combination of all threads' values, in all threads; blocks of up to 1,024 threads, a multiple of 32. `place`
-/// is shared memory for 32 values, free to use again after the next barrier.
+/// The combination of all threads' values, in all threads; blocks of up to 1,024 threads, a multiple of 32.
+/// `place` is shared memory for 32 values, free to use again after the next barrier.
 template <class N, class Op>
 __device__ N block_reduce(N value, Op op, N* place) {
-  const unsigned lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
+  const unsigned lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size,
+                 warps = blockDim.x / warp_size;
   value = warp_reduce(value, op);
   __syncthreads();
   if (lane == 0) place[warp] = value;

@@ -23,7 +23,8 @@ __global__ void fill_uniform_kernel(RandomKey key, Index count, float low, float
 
 template <class T>
 __global__ void dropout_kernel(bool add, RandomKey key, Index count, double p, float keep, const T* x, T* y) {
-  for (Index b = Index{blockIdx.x} * blockDim.x + threadIdx.x; b * 4 < count; b += Index{gridDim.x} * blockDim.x) {
+  for (Index b = Index{blockIdx.x} * blockDim.x + threadIdx.x; b * 4 < count;
+       b += Index{gridDim.x} * blockDim.x) {
     const auto words = key.block(static_cast<std::uint64_t>(b));
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
@@ -41,20 +42,22 @@ __global__ void dropout_kernel(bool add, RandomKey key, Index count, double p, f
 template <Real T>
 void fill_normal(CudaDevice, RandomKey key, Index count, Statistic<T> mean, Statistic<T> deviation, T* x) {
   if (count > 0)
-    cuda::launch(cuda::fill_normal_kernel<T>, cuda::blocks_for(count, 256), 256, 0, key, count, mean, deviation, x);
+    cuda::launch(cuda::fill_normal_kernel<T>, cuda::blocks_for(count, 256), 256, 0, key, count, mean,
+                 deviation, x);
 }
 
 template <Real T>
 void fill_uniform(CudaDevice, RandomKey key, Index count, Statistic<T> low, Statistic<T> high, T* x) {
   if (count > 0)
-    cuda::launch(cuda::fill_uniform_kernel<T>, cuda::blocks_for(count, 256), 256, 0, key, count, low, high, x);
+    cuda::launch(cuda::fill_uniform_kernel<T>, cuda::blocks_for(count, 256), 256, 0, key, count, low, high,
+                 x);
 }
 
 template <Real T>
 void dropout(CudaDevice, Write write, RandomKey key, Index count, double p, const T* x, T* y) {
   if (count > 0)
-    cuda::launch(cuda::dropout_kernel<T>, cuda::blocks_for(count, 1024), 256, 0, write == Write::accumulate, key,
-                 count, p, static_cast<float>(1 / (1 - p)), x, y);
+    cuda::launch(cuda::dropout_kernel<T>, cuda::blocks_for(count, 1024), 256, 0, write == Write::accumulate,
+                 key, count, p, static_cast<float>(1 / (1 - p)), x, y);
 }
 
 }  // namespace retort::kernels

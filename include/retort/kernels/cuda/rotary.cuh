@@ -9,8 +9,8 @@ namespace cuda {
 using namespace retort::cuda;
 
 template <class T>
-__global__ void rotary_kernel(bool add, RotaryShape s, float turn, const float* cos, const float* sin, const T* x,
-                              T* y) {
+__global__ void rotary_kernel(bool add, RotaryShape s, float turn, const float* cos, const float* sin,
+                              const T* x, T* y) {
   const Index r = blockIdx.x, half = s.width / 2, turned = s.heads * s.head_width;
   const T* from = x + r * s.columns;
   T* to = y + r * s.columns;

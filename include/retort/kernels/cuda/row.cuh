@@ -2,8 +2,8 @@
 
 #include "retort/kernels/cuda/parallel.cuh"
 
-/// Reductions over one row by a whole block. Threads add in float, blocks of 16 elements at a time, and these in
-/// double.
+/// Reductions over one row by a whole block. Threads add in float, blocks of 16 elements at a time, and these
+/// in double.
 namespace retort::kernels::cuda {
 using namespace retort::cuda;
 

@@ -5,8 +5,8 @@
 #include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/row.cuh"
 
-/// The one driver of every divergence, a block a row, see kernels/cpu/row_loss.hpp: three readings of both rows, one
-/// writing.
+/// The one driver of every divergence, a block a row, see kernels/cpu/row_loss.hpp: three readings of both
+/// rows, one writing.
 namespace retort::kernels {
 
 namespace cuda {
@@ -17,8 +17,9 @@ __device__ void clear_row(T* x, Index begin, Index end) {
 }
 
 template <class T, class Divergence>
-__global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool vectors_s, bool vectors_t, T* student,
-                                const T* teacher, const float* weight, double* loss, TokenSlopes<T> slopes) {
+__global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool vectors_s, bool vectors_t,
+                                T* student, const T* teacher, const float* weight, double* loss,
+                                TokenSlopes<T> slopes) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
   const Index r = blockIdx.x, vs = shape.student_vocabulary, vt = shape.teacher_vocabulary;
@@ -72,7 +73,8 @@ __global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool 
       for (int j = 0; j < size; ++j) v.at[j] = gradient(i + j, static_cast<float>(v.at[j]));
       v.store(zs + i);
     }
-    for (Index i = whole + threadIdx.x; i < vs; i += blockDim.x) zs[i] = gradient(i, static_cast<float>(zs[i]));
+    for (Index i = whole + threadIdx.x; i < vs; i += blockDim.x)
+      zs[i] = gradient(i, static_cast<float>(zs[i]));
   } else {
     for (Index i = threadIdx.x; i < vs; i += blockDim.x) zs[i] = gradient(i, static_cast<float>(zs[i]));
   }
@@ -116,8 +118,8 @@ __global__ void cross_entropy_kernel(bool vectors, Index v, T* logits, const std
 }
 
 template <class T>
-__global__ void token_log_probabilities_kernel(bool vectors, Index v, const T* logits, const std::int32_t* token,
-                                               float inverse, float* out) {
+__global__ void token_log_probabilities_kernel(bool vectors, Index v, const T* logits,
+                                               const std::int32_t* token, float inverse, float* out) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
   const T* z = logits + Index{blockIdx.x} * v;
@@ -143,7 +145,8 @@ __global__ void row_sums_kernel(F f, Index vs, Index vt, const T* student, const
 #pragma unroll
   for (std::size_t k = 0; k < F::count; ++k) {
     const double total = block_reduce(sums[k].value(), Sum{}, place);
-    if (threadIdx.x == 0) out[Index{blockIdx.x} * static_cast<Index>(F::count) + static_cast<Index>(k)] = total;
+    if (threadIdx.x == 0)
+      out[Index{blockIdx.x} * static_cast<Index>(F::count) + static_cast<Index>(k)] = total;
   }
 }
 
@@ -162,32 +165,33 @@ void row_loss(CudaDevice, const Divergence& divergence, const RowLossShape& shap
   const Index vs = shape.student_vocabulary, vt = shape.teacher_vocabulary;
   cuda::launch(cuda::row_loss_kernel<T, Divergence>, static_cast<unsigned>(shape.rows),
                cuda::threads_for_row(std::min(vs, vt)), 0, divergence, shape, cuda::rows_aligned(student, vs),
-               cuda::rows_aligned(teacher, vt), student, static_cast<const T*>(teacher), weight, loss, slopes);
+               cuda::rows_aligned(teacher, vt), student, static_cast<const T*>(teacher), weight, loss,
+               slopes);
 }
 
 template <Real T>
 void cross_entropy(CudaDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target,
                    const Statistic<T>* weight, bool gradient, double* loss) {
   if (rows == 0) return;
-  cuda::launch(cuda::cross_entropy_kernel<T>, static_cast<unsigned>(rows), cuda::threads_for_row(vocabulary), 0,
-               cuda::rows_aligned(logits, vocabulary), vocabulary, logits, target, weight, gradient, loss);
+  cuda::launch(cuda::cross_entropy_kernel<T>, static_cast<unsigned>(rows), cuda::threads_for_row(vocabulary),
+               0, cuda::rows_aligned(logits, vocabulary), vocabulary, logits, target, weight, gradient, loss);
 }
 
 template <Real T>
-void token_log_probabilities(CudaDevice, Index rows, Index vocabulary, const T* logits, const std::int32_t* token,
-                             double temperature, Statistic<T>* out) {
+void token_log_probabilities(CudaDevice, Index rows, Index vocabulary, const T* logits,
+                             const std::int32_t* token, double temperature, Statistic<T>* out) {
   if (rows == 0) return;
   cuda::launch(cuda::token_log_probabilities_kernel<T>, static_cast<unsigned>(rows),
-               cuda::threads_for_row(vocabulary), 0, cuda::rows_aligned(logits, vocabulary), vocabulary, logits,
-               token, static_cast<float>(1 / temperature), out);
+               cuda::threads_for_row(vocabulary), 0, cuda::rows_aligned(logits, vocabulary), vocabulary,
+               logits, token, static_cast<float>(1 / temperature), out);
 }
 
 template <Real T, class F>
 void row_sums(CudaDevice, const F& f, Index rows, Index vs, Index vt, const T* student, const T* teacher,
               double* out) {
   if (rows == 0) return;
-  cuda::launch(cuda::row_sums_kernel<T, F>, static_cast<unsigned>(rows), cuda::threads_for_row(std::min(vs, vt)), 0,
-               f, vs, vt, student, teacher, out);
+  cuda::launch(cuda::row_sums_kernel<T, F>, static_cast<unsigned>(rows),
+               cuda::threads_for_row(std::min(vs, vt)), 0, f, vs, vt, student, teacher, out);
 }
 
 }  // namespace retort::kernels

@@ -24,19 +24,20 @@ std::string find_problem() {
   if (const auto error = cudaGetDeviceProperties(&properties, 0); error != cudaSuccess)
     return std::string("no CUDA device: ") + cudaGetErrorString(error);
   if (properties.major < least_major)
-    return fmt::format("the CUDA device {} has compute capability {}.{}, expected {}.0 or later", properties.name,
-                       properties.major, properties.minor, least_major);
+    return fmt::format("the CUDA device {} has compute capability {}.{}, expected {}.0 or later",
+                       properties.name, properties.major, properties.minor, least_major);
   return "";
 }
 
-/// Pinned memory through which small copies go without waiting, a ring: a place is used again only after the copies
-/// that went through it are done.
+/// Pinned memory through which small copies go without waiting, a ring: a place is used again only after the
+/// copies that went through it are done.
 class Staging {
  public:
   static constexpr std::size_t size = std::size_t{8} << 20, parts = 4, part = size / parts;
 
   Staging() {
-    check(cudaHostAlloc(reinterpret_cast<void**>(&memory_), size, cudaHostAllocDefault), "allocate pinned memory");
+    check(cudaHostAlloc(reinterpret_cast<void**>(&memory_), size, cudaHostAllocDefault),
+          "allocate pinned memory");
     for (auto& e : done_) check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "create event");
   }
   /// `bytes` of it, at most one part.
@@ -89,7 +90,9 @@ struct Runtime {
   }
 };
 
-cudaStream_t the_stream() { return Runtime::instance().stream; }
+cudaStream_t the_stream() {
+  return Runtime::instance().stream;
+}
 
 /// After the stream was waited for.
 void report_faults(const IndexFault& seen) {
@@ -106,7 +109,8 @@ std::string why_unavailable() {
 }
 
 void require_device() {
-  if (const std::string problem = why_unavailable(); !problem.empty()) fail<DeviceError>("cuda", "{}", problem);
+  if (const std::string problem = why_unavailable(); !problem.empty())
+    fail<DeviceError>("cuda", "{}", problem);
 }
 
 std::string describe_device() {
@@ -116,14 +120,20 @@ std::string describe_device() {
   check(cudaGetDeviceProperties(&p, 0), "describe device");
   check(cudaDriverGetVersion(&driver), "driver version");
   check(cudaRuntimeGetVersion(&runtime), "runtime version");
-  return fmt::format("{}, compute capability {}.{}, {} multiprocessors, {} GiB, driver {}.{}, runtime {}.{}", p.name,
-                     p.major, p.minor, p.multiProcessorCount, p.totalGlobalMem >> 30, driver / 1000,
+  return fmt::format("{}, compute capability {}.{}, {} multiprocessors, {} GiB, driver {}.{}, runtime {}.{}",
+                     p.name, p.major, p.minor, p.multiProcessorCount, p.totalGlobalMem >> 30, driver / 1000,
                      driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
 }
 
-int multiprocessors() { return Runtime::instance().multiprocessors; }
-void* stream() { return the_stream(); }
-IndexFault* index_fault() { return Runtime::instance().fault; }
+int multiprocessors() {
+  return Runtime::instance().multiprocessors;
+}
+void* stream() {
+  return the_stream();
+}
+IndexFault* index_fault() {
+  return Runtime::instance().fault;
+}
 
 void synchronize() {
   IndexFault seen{};
@@ -137,7 +147,9 @@ void check(int error, const char* op) {
 }
 
 Scratch::Scratch(std::size_t bytes) : block_(Pool<CudaDevice>::instance().allocate(bytes, capacity_)) {}
-Scratch::~Scratch() { Pool<CudaDevice>::instance().release(block_, capacity_); }
+Scratch::~Scratch() {
+  Pool<CudaDevice>::instance().release(block_, capacity_);
+}
 
 void upload(const void* from, void* to, std::size_t bytes) {
   if (bytes == 0) return;
@@ -173,7 +185,8 @@ namespace retort {
 
 namespace {
 
-/// Sizes are rounded up so that blocks fit again: multiples of 512 bytes, of an eighth of their power of two above.
+/// Sizes are rounded up so that blocks fit again: multiples of 512 bytes, of an eighth of their power of two
+/// above.
 std::size_t size_class(std::size_t bytes) {
   std::size_t grain = 512;
   while (grain * 16 <= bytes) grain *= 2;
@@ -211,10 +224,11 @@ void* Pool<CudaDevice>::allocate(std::size_t bytes, std::size_t& capacity) {
       cudaGetLastError();
       std::size_t free_bytes = 0, total = 0;
       cudaMemGetInfo(&free_bytes, &total);
-      fail<DeviceError>("allocate",
-                        "{} bytes are not to be had on the cuda device ({}): {} in use, {} cached; the device has {} "
-                        "of {} bytes free",
-                        bytes, cudaGetErrorString(error), statistics_.in_use, statistics_.cached, free_bytes, total);
+      fail<DeviceError>(
+          "allocate",
+          "{} bytes are not to be had on the cuda device ({}): {} in use, {} cached; the device has {} "
+          "of {} bytes free",
+          bytes, cudaGetErrorString(error), statistics_.in_use, statistics_.cached, free_bytes, total);
     }
     ++statistics_.system_allocations;
   }
@@ -259,8 +273,12 @@ void copy_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
   if (bytes == 0) return;
   cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, cuda::the_stream()), "copy");
 }
-void from_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) { cuda::upload(from, to, bytes); }
-void to_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) { cuda::download(from, to, bytes); }
+void from_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
+  cuda::upload(from, to, bytes);
+}
+void to_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
+  cuda::download(from, to, bytes);
+}
 
 }  // namespace memory
 

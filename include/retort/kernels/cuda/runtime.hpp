@@ -4,11 +4,12 @@
 #include <cstdint>
 #include <string>
 
-/// The CUDA device as the rest of the library sees it: one device, one stream, errors as exceptions. No CUDA header is
-/// needed to include this; the definitions are in runtime.cpp.
+/// The CUDA device as the rest of the library sees it: one device, one stream, errors as exceptions. No CUDA
+/// header is needed to include this; the definitions are in runtime.cpp.
 namespace retort::cuda {
 
-/// Whether programs can use the CUDA device: "" if they can, else why not (no driver, no device, too old a one).
+/// Whether programs can use the CUDA device: "" if they can, else why not (no driver, no device, too old a
+/// one).
 [[nodiscard]] std::string why_unavailable();
 
 /// Throws DeviceError with `why_unavailable()` unless there is a device.

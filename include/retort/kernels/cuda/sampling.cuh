@@ -64,14 +64,16 @@ __global__ void draw_tokens_kernel(SamplerSteps sampler, Index n, const T* logit
   for (int s = 0; s < sampler.count; ++s) {
     const double value = sampler.steps[static_cast<std::size_t>(s)].value;
     switch (sampler.steps[static_cast<std::size_t>(s)].kind) {
-      case SamplerSteps::Kind::temperature: factor *= static_cast<float>(1 / value); break;
+      case SamplerSteps::Kind::temperature:
+        factor *= static_cast<float>(1 / value);
+        break;
       case SamplerSteps::Kind::first_tokens:
         if (static_cast<Index>(value) < kept.limit) kept.limit = static_cast<Index>(value);
         break;
       case SamplerSteps::Kind::top_k:
         if (value > 0 && value < static_cast<double>(n))
-          kept = keep_largest(x, n, kept, static_cast<unsigned long long>(value), [](Index) { return 1ull; },
-                              search[0]);
+          kept = keep_largest(
+              x, n, kept, static_cast<unsigned long long>(value), [](Index) { return 1ull; }, search[0]);
         break;
       case SamplerSteps::Kind::top_p:
         if (value < 1) {
@@ -87,7 +89,8 @@ __global__ void draw_tokens_kernel(SamplerSteps sampler, Index n, const T* logit
         break;
     }
   }
-  // The first place at which the cumulative weight exceeds u times the sum: every thread adds a run of the row.
+  // The first place at which the cumulative weight exceeds u times the sum: every thread adds a run of the
+  // row.
   const auto log_p = kept_normaliser(x, n, kept, factor, place, place_float);
   const auto weight = [&](Index i) {
     return kept(x, i) ? static_cast<double>(std::exp(log_p(static_cast<float>(x[i])))) : 0.0;
@@ -127,7 +130,8 @@ __global__ void draw_tokens_kernel(SamplerSteps sampler, Index n, const T* logit
 
 /// The k largest of a row, see kernels/cpu/top_k.hpp. Dynamic shared memory: k places.
 template <class T>
-__global__ void top_k_kernel(TopKShape shape, const T* logits, std::int32_t* ids, float* log_p, float* log_tail) {
+__global__ void top_k_kernel(TopKShape shape, const T* logits, std::int32_t* ids, float* log_p,
+                             float* log_tail) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
   RETORT_SHARED(SelectPlace, search, 1);
@@ -138,7 +142,8 @@ __global__ void top_k_kernel(TopKShape shape, const T* logits, std::int32_t* ids
   const float factor = static_cast<float>(1 / shape.temperature);
   Kept kept{n};
   if (k < n)
-    kept = keep_largest(x, n, kept, static_cast<unsigned long long>(k), [](Index) { return 1ull; }, search[0]);
+    kept = keep_largest(
+        x, n, kept, static_cast<unsigned long long>(k), [](Index) { return 1ull; }, search[0]);
   if (threadIdx.x == 0) count[0] = 0;
   __syncthreads();
   for (Index i = threadIdx.x; i < n; i += blockDim.x)
@@ -162,7 +167,7 @@ __global__ void top_k_kernel(TopKShape shape, const T* logits, std::int32_t* ids
   if (threadIdx.x == 0) {
     const double of_tail = static_cast<double>(high) - static_cast<double>(row.high) + std::log(tail_sum) -
                            static_cast<double>(row.rest);
-    log_tail[r] = !number         ? std::numeric_limits<float>::quiet_NaN()
+    log_tail[r] = !number        ? std::numeric_limits<float>::quiet_NaN()
                   : tail_sum > 0 ? static_cast<float>(of_tail < 0 ? of_tail : 0)
                                  : -std::numeric_limits<float>::infinity();
   }
@@ -183,26 +188,26 @@ __global__ void top_k_kernel(TopKShape shape, const T* logits, std::int32_t* ids
 }  // namespace cuda
 
 template <Real T>
-void draw_tokens(CudaDevice, const SamplerSteps& sampler, Index rows, Index vocabulary, T* logits, const double* u,
-                 DrawnToken* drawn) {
+void draw_tokens(CudaDevice, const SamplerSteps& sampler, Index rows, Index vocabulary, T* logits,
+                 const double* u, DrawnToken* drawn) {
   using namespace cuda;
   if (rows == 0) return;
   const auto count = static_cast<std::size_t>(rows);
   const Scratch numbers(count * sizeof(double)), tokens(count * sizeof(DrawnToken));
   upload(u, numbers.as<double>(), count * sizeof(double));
-  launch(draw_tokens_kernel<T>, static_cast<unsigned>(rows), threads_for_row(vocabulary), 0, sampler, vocabulary,
-         static_cast<const T*>(logits), numbers.as<double>(), tokens.as<DrawnToken>());
+  launch(draw_tokens_kernel<T>, static_cast<unsigned>(rows), threads_for_row(vocabulary), 0, sampler,
+         vocabulary, static_cast<const T*>(logits), numbers.as<double>(), tokens.as<DrawnToken>());
   download(tokens.as<DrawnToken>(), drawn, count * sizeof(DrawnToken));
 }
 
 template <Real T>
-void top_k_log_probabilities(CudaDevice, const TopKShape& shape, T* logits, std::int32_t* ids, Statistic<T>* log_p,
-                             Statistic<T>* log_tail) {
+void top_k_log_probabilities(CudaDevice, const TopKShape& shape, T* logits, std::int32_t* ids,
+                             Statistic<T>* log_p, Statistic<T>* log_tail) {
   using namespace cuda;
   if (shape.rows == 0) return;
   launch(top_k_kernel<T>, static_cast<unsigned>(shape.rows), threads_for_row(shape.vocabulary),
-         static_cast<std::size_t>(shape.k) * sizeof(std::int32_t), shape, static_cast<const T*>(logits), ids, log_p,
-         log_tail);
+         static_cast<std::size_t>(shape.k) * sizeof(std::int32_t), shape, static_cast<const T*>(logits), ids,
+         log_p, log_tail);
 }
 
 }  // namespace retort::kernels

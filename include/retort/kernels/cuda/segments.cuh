@@ -6,7 +6,8 @@
 #include "retort/kernels/contract.hpp"
 #include "retort/kernels/cuda/runtime.hpp"
 
-/// Segments in device memory. A layout serves all layers of a pass, so its copy is made once and kept with it.
+/// Segments in device memory. A layout serves all layers of a pass, so its copy is made once and kept with
+/// it.
 namespace retort::kernels::cuda {
 
 struct SegmentsView {
@@ -37,7 +38,9 @@ class SegmentsOnDevice {
     retort::cuda::Scratch memory;
 
     explicit Copy(const Segments& s)
-        : begin(s.begin), length(s.length), memory(2 * std::max<std::size_t>(1, s.count()) * sizeof(std::int32_t)) {
+        : begin(s.begin),
+          length(s.length),
+          memory(2 * std::max<std::size_t>(1, s.count()) * sizeof(std::int32_t)) {
       retort::cuda::upload(begin.data(), memory.as<std::int32_t>(), begin.size() * sizeof(std::int32_t));
       retort::cuda::upload(length.data(), memory.as<std::int32_t>() + begin.size(),
                            length.size() * sizeof(std::int32_t));

@@ -2,8 +2,9 @@
 
 #include "retort/kernels/cuda/row.cuh"
 
-/// The largest numbers of a row without sorting it: a search of their least by the digits of an ordered key, eight bits
-/// at a time, by a whole block. Counts and masses are integers, so the result does not depend on the order of threads.
+/// The largest numbers of a row without sorting it: a search of their least by the digits of an ordered key,
+/// eight bits at a time, by a whole block. Counts and masses are integers, so the result does not depend on
+/// the order of threads.
 namespace retort::kernels::cuda {
 
 /// An unsigned number that is ordered as the float is.
@@ -12,8 +13,8 @@ __device__ inline std::uint32_t ordered_key(float x) {
   return (word & 0x80000000u) != 0 ? ~word : word | 0x80000000u;
 }
 
-/// Which entries of a row may be taken: those of the first `limit` with a key above `key`, and of those with that key
-/// the ones up to place `last`.
+/// Which entries of a row may be taken: those of the first `limit` with a key above `key`, and of those with
+/// that key the ones up to place `last`.
 struct Kept {
   Index limit;
   std::uint32_t key = 0;
@@ -36,7 +37,8 @@ struct SelectPlace {
   Index found;
 };
 
-/// The place of the `wanted`-th entry (from 1) with the kept key, in all threads; `kept` says which may be counted.
+/// The place of the `wanted`-th entry (from 1) with the kept key, in all threads; `kept` says which may be
+/// counted.
 template <class T>
 __device__ Index place_of_tie(const T* x, Index n, const Kept& kept, std::uint32_t key, Index wanted,
                               SelectPlace& place) {
@@ -64,8 +66,8 @@ __device__ Index place_of_tie(const T* x, Index n, const Kept& kept, std::uint32
   return result;
 }
 
-/// Narrows `kept` to its largest entries whose masses add up to `wanted` or more (with mass 1: to `wanted` entries); of
-/// equals those that come first. `mass(i)` is an integer. All stay if there are not so many.
+/// Narrows `kept` to its largest entries whose masses add up to `wanted` or more (with mass 1: to `wanted`
+/// entries); of equals those that come first. `mass(i)` is an integer. All stay if there are not so many.
 template <class T, class Mass>
 __device__ Kept keep_largest(const T* x, Index n, const Kept& kept, unsigned long long wanted, Mass mass,
                              SelectPlace& place) {

@@ -26,7 +26,8 @@ __global__ void log_softmax_kernel(Index n, const T* x, T* y) {
   const T* from = x + Index{blockIdx.x} * n;
   T* to = y + Index{blockIdx.x} * n;
   const auto log_p = log_normaliser(false, from, n, 1.0f, place, place_float);
-  for (Index i = threadIdx.x; i < n; i += blockDim.x) to[i] = static_cast<T>(log_p(static_cast<float>(from[i])));
+  for (Index i = threadIdx.x; i < n; i += blockDim.x)
+    to[i] = static_cast<T>(log_p(static_cast<float>(from[i])));
 }
 
 /// dx (+)= y (dy - sum y dy), or of the logarithm dy - exp(y) sum dy.
@@ -57,19 +58,20 @@ void softmax(CudaDevice, Index rows, Index n, const T* x, T* y) {
 template <Real T>
 void log_softmax(CudaDevice, Index rows, Index n, const T* x, T* y) {
   if (rows > 0 && n > 0)
-    cuda::launch(cuda::log_softmax_kernel<T>, static_cast<unsigned>(rows), cuda::threads_for_row(n), 0, n, x, y);
+    cuda::launch(cuda::log_softmax_kernel<T>, static_cast<unsigned>(rows), cuda::threads_for_row(n), 0, n, x,
+                 y);
 }
 template <Real T>
 void softmax_backward(CudaDevice, Write write, Index rows, Index n, const T* y, const T* dy, T* dx) {
   if (rows > 0 && n > 0)
-    cuda::launch(cuda::softmax_backward_kernel<T, false>, static_cast<unsigned>(rows), cuda::threads_for_row(n), 0,
-                 write == Write::accumulate, n, y, dy, dx);
+    cuda::launch(cuda::softmax_backward_kernel<T, false>, static_cast<unsigned>(rows),
+                 cuda::threads_for_row(n), 0, write == Write::accumulate, n, y, dy, dx);
 }
 template <Real T>
 void log_softmax_backward(CudaDevice, Write write, Index rows, Index n, const T* y, const T* dy, T* dx) {
   if (rows > 0 && n > 0)
-    cuda::launch(cuda::softmax_backward_kernel<T, true>, static_cast<unsigned>(rows), cuda::threads_for_row(n), 0,
-                 write == Write::accumulate, n, y, dy, dx);
+    cuda::launch(cuda::softmax_backward_kernel<T, true>, static_cast<unsigned>(rows),
+                 cuda::threads_for_row(n), 0, write == Write::accumulate, n, y, dy, dx);
 }
 
 }  // namespace retort::kernels

@@ -11,8 +11,8 @@ namespace retort::kernels {
 
 namespace cuda {
 
-/// Dynamic shared memory: k + 1 pairs of log-probabilities, log p and log q. The k tokens' logits are kept there while
-/// -inf stands in their places, as on the CPU.
+/// Dynamic shared memory: k + 1 pairs of log-probabilities, log p and log q. The k tokens' logits are kept
+/// there while -inf stands in their places, as on the CPU.
 template <class T, class Divergence>
 __global__ void sparse_row_loss_kernel(Divergence divergence, SparseRowLossShape shape, T* student,
                                        const std::int32_t* ids, const float* log_p, const float* log_tail,
@@ -47,7 +47,8 @@ __global__ void sparse_row_loss_kernel(Divergence divergence, SparseRowLossShape
   for (Index i = threadIdx.x; i < k; i += blockDim.x) sum.add(std::exp(kept[i] * factor - high));
   const double kept_sum = block_reduce(sum.value(), Sum{}, place);
   float tail_high = none;
-  for (Index i = threadIdx.x; i < n; i += blockDim.x) tail_high = Highest{}(tail_high, static_cast<float>(z[i]));
+  for (Index i = threadIdx.x; i < n; i += blockDim.x)
+    tail_high = Highest{}(tail_high, static_cast<float>(z[i]));
   tail_high = block_reduce(tail_high, Highest{}, place_float) * factor;
   const bool empty = tail_high == none;
   Accumulator rest;
@@ -81,7 +82,9 @@ __global__ void sparse_row_loss_kernel(Divergence divergence, SparseRowLossShape
     return;
   }
   const float scale = w * factor;
-  const auto gradient = [&](Index i) { return (divergence.pull(p[i], q[i]) - std::exp(q[i]) * total) * scale; };
+  const auto gradient = [&](Index i) {
+    return (divergence.pull(p[i], q[i]) - std::exp(q[i]) * total) * scale;
+  };
   const float bucket = empty ? 0.0f : gradient(k);
   for (Index i = threadIdx.x; i < n; i += blockDim.x)
     z[i] = static_cast<T>(empty ? 0.0f : std::exp(other(static_cast<float>(z[i]))) * bucket);
@@ -98,8 +101,9 @@ void sparse_row_loss(CudaDevice, const Divergence& divergence, const SparseRowLo
                      const Statistic<T>* weight, double* loss) {
   if (shape.rows == 0) return;
   cuda::launch(cuda::sparse_row_loss_kernel<T, Divergence>, static_cast<unsigned>(shape.rows),
-               cuda::threads_for_row(shape.teacher_vocabulary), static_cast<std::size_t>(3 * shape.k + 2) * sizeof(float),
-               divergence, shape, student, ids, log_p, log_tail, weight, loss);
+               cuda::threads_for_row(shape.teacher_vocabulary),
+               static_cast<std::size_t>(3 * shape.k + 2) * sizeof(float), divergence, shape, student, ids,
+               log_p, log_tail, weight, loss);
 }
 
 }  // namespace retort::kernels

@@ -5,8 +5,9 @@ namespace retort::kernels {
 
 template void adamw<float>(CudaDevice, const AdamWStep&, Index, float*, const float*, float*, float*);
 template void sgd<float>(CudaDevice, const SgdStep&, Index, float*, const float*, float*);
-template void adafactor_factored<float>(CudaDevice, const AdafactorStep&, Index, Index, Index, float*, const float*,
-                                        float*, float*, float*);
-template void adafactor_whole<float>(CudaDevice, const AdafactorStep&, Index, float*, const float*, float*, float*);
+template void adafactor_factored<float>(CudaDevice, const AdafactorStep&, Index, Index, Index, float*,
+                                        const float*, float*, float*, float*);
+template void adafactor_whole<float>(CudaDevice, const AdafactorStep&, Index, float*, const float*, float*,
+                                     float*);
 
 }  // namespace retort::kernels

@@ -10,7 +10,7 @@
 /// with RETORT_HOST_EXECUTOR, where tests/support/executor runs the same text with a fiber a thread.
 #if defined(RETORT_HOST_EXECUTOR)
 
-#include "executor/executor.hpp"
+#include <executor/executor.hpp>
 
 namespace retort::cuda {
 

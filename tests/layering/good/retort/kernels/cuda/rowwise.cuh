@@ -1,2 +1,2 @@
-#include "retort/core/shape.hpp"
-#include "retort/kernels/row_functors.hpp"
+#include "retort/core/scalar.hpp"
+#include "retort/kernels/contract.hpp"

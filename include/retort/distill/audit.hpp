@@ -58,7 +58,8 @@ class AuditSums {
       constexpr std::size_t count = detail::DivergenceSums::count;
       Tensor<double, typename B::Device> row_sums({rows, static_cast<Index>(count)});
       kernels::row_sums(device, detail::DivergenceSums{}, rows, student_vocabulary, teacher_vocabulary,
-                        student, teacher, row_sums.data());
+                        student, teacher, row_sums.data(), logits_stride<B>(student_vocabulary),
+                        logits_stride<B>(teacher_vocabulary));
       const std::vector<double> sums = row_sums.to_host();
       for (std::size_t r = 0; r < sums.size(); r += count) {
         sum_.forward_kl += sums[r], sum_.reverse_kl += sums[r + 1], sum_.jsd += sums[r + 2];
@@ -69,7 +70,7 @@ class AuditSums {
       const auto logs = [&](const auto* logits, Index vocabulary) {
         StatisticTensor<B> out({rows});
         kernels::token_log_probabilities(device, rows, vocabulary, logits, tokens.data() + first, 1,
-                                         out.data());
+                                         out.data(), logits_stride<B>(vocabulary));
         return out.to_host();
       };
       const auto ids = tokens.to_host();

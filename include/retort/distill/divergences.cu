@@ -16,11 +16,11 @@ namespace retort::kernels {
 
 #define RETORT_CUDA_LOSSES(T)                                                                                \
   template void cross_entropy<T>(CudaDevice, Index, Index, T*, const std::int32_t*, const float*, bool,      \
-                                 double*);                                                                   \
+                                 double*, Index);                                                            \
   template void token_log_probabilities<T>(CudaDevice, Index, Index, const T*, const std::int32_t*, double,  \
-                                           float*);                                                          \
+                                           float*, Index);                                                   \
   template void row_sums<T, detail::DivergenceSums>(CudaDevice, const detail::DivergenceSums&, Index, Index, \
-                                                    Index, const T*, const T*, double*);
+                                                    Index, const T*, const T*, double*, Index, Index);
 
 RETORT_CUDA_LOSSES(float)
 RETORT_CUDA_LOSSES(bf16)

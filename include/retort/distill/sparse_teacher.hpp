@@ -92,13 +92,14 @@ template <LanguageModel Teacher>
   const Variable<B> hidden = teacher.hidden(silent, batch.prompts, batch.responses);  // (rows, width)
   const Index chunk = std::min(
       rows, detail::chunk_of({.chunk_rows = options.chunk_rows}, columns * static_cast<Index>(sizeof(T))));
-  TensorOf<B> logits({chunk, columns});
+  const Index stride = logits_stride<B>(columns);
+  TensorOf<B> logits({chunk, stride});
   StatisticTensor<B> log_p({chunk, k}), log_tail({chunk});
   IndexTensor<B> ids({chunk, k});
   for (Index first = 0; first < rows; first += chunk) {
     const Index n = std::min(chunk, rows - first);
     project(head, n, hidden.value().data() + first * head.width(), logits.data());
-    kernels::top_k_log_probabilities(typename B::Device{}, {n, columns, vocabulary, k, options.temperature},
+    kernels::top_k_log_probabilities(typename B::Device{}, {n, stride, vocabulary, k, options.temperature},
                                      logits.data(), ids.data(), log_p.data(), log_tail.data());
     const auto append = [n](auto& to, const auto& from) {
       const auto values = from.slice(0, n).to_host();

@@ -94,7 +94,7 @@ template <LanguageModel M, class Penalty = GnmtPenalty>
   for (Index t = 0; t < options.max_tokens && !live.empty(); ++t) {
     const Index rows = state.sequences();
     TensorOf<B> log_p({rows, v});
-    project(model.head(), rows, std::as_const(state.hidden).data(), log_p.data());
+    project(model.head(), rows, std::as_const(state.hidden).data(), log_p.data(), v);
     kernels::log_softmax(typename B::Device{}, rows, v, std::as_const(log_p).data(), log_p.data());
     host.take(log_p, rows);
 

@@ -61,7 +61,7 @@ class ModelRows {
       : model_(model),
         sampler_(sampler),
         state_(start_shared(model, prompts, room)),
-        logits_({prompts.size(), model.vocabulary()}) {}
+        logits_({prompts.size(), logits_stride<Backend>(model.vocabulary())}) {}
 
   [[nodiscard]] Index vocabulary() const { return model_.vocabulary(); }
   void compute(Index live) {
@@ -77,7 +77,8 @@ class ModelRows {
     if constexpr (!std::same_as<Device, CpuDevice> && DescribedSampler<S>) {
       SamplerSteps steps;
       if (sampler_.add_to(steps)) {
-        kernels::draw_tokens(Device{}, steps, live, vocabulary(), logits_.data(), u.data(), drawn.data());
+        kernels::draw_tokens(Device{}, steps, live, vocabulary(), logits_.data(), u.data(), drawn.data(),
+                             logits_.last());
         for (const DrawnToken& d : drawn) require_drawn(d);
         return true;
       }
@@ -211,12 +212,12 @@ template <LanguageModel M>
   const auto targets = detail::token_tensor<B>("response_log_probabilities", responses.tokens, v);
   StatisticTensor<B> out({rows});
   const Index chunk = detail::chunk_of({}, v * static_cast<Index>(sizeof(typename B::Scalar)));
-  TensorOf<B> logits({std::min(rows, chunk), v});
+  TensorOf<B> logits({std::min(rows, chunk), logits_stride<B>(v)});
   for (Index first = 0; first < rows; first += chunk) {
     const Index n = std::min(chunk, rows - first);
     project(model.head(), n, hidden.data() + first * width, logits.data());
     kernels::token_log_probabilities(typename B::Device{}, n, v, std::as_const(logits).data(),
-                                     targets.data() + first, temperature, out.data() + first);
+                                     targets.data() + first, temperature, out.data() + first, logits.last());
   }
   return out.to_host();
 }

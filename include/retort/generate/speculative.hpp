@@ -161,7 +161,8 @@ class Speculation {
     for (Index step = 0; unread.total() > 0; ++step) {
       (void)draft_.extend(draft_state_, unread);
       if (step == std::ssize(proposed_))
-        proposed_.push_back({TensorOf<B>({std::ssize(responses_), draft_.vocabulary()}), {}});
+        proposed_.push_back(
+            {TensorOf<B>({std::ssize(responses_), logits_stride<B>(draft_.vocabulary())}), {}});
       Rows& rows = proposed_[static_cast<std::size_t>(step)];
       project(draft_.head(), n, std::as_const(draft_state_.hidden).data(), rows.logits.data());
       rows.host.take(rows.logits, n);
@@ -193,7 +194,7 @@ class Speculation {
   void judge(const TensorOf<B>& hidden) {
     const auto n = std::ssize(live_);
     const Index vocabulary = teacher_.vocabulary();
-    TensorOf<B> logits({hidden.shape()[0], vocabulary});
+    TensorOf<B> logits({hidden.shape()[0], logits_stride<B>(vocabulary)});
     project(teacher_.head(), hidden.shape()[0], std::as_const(hidden).data(), logits.data());
     HostRows<B> host;
     host.take(logits, hidden.shape()[0]);

@@ -81,8 +81,8 @@ class MixedRows {
         how_(how),
         student_state_(start_shared(student, prompts, room)),
         teacher_state_(start_shared(teacher, prompts, room)),
-        student_logits_({prompts.size(), student.vocabulary()}),
-        teacher_logits_({prompts.size(), teacher.vocabulary()}) {}
+        student_logits_({prompts.size(), logits_stride<Backend>(student.vocabulary())}),
+        teacher_logits_({prompts.size(), logits_stride<Backend>(teacher.vocabulary())}) {}
 
   [[nodiscard]] Index vocabulary() const { return student_.vocabulary(); }
   void compute(Index live) {

@@ -85,6 +85,11 @@ struct RotaryShape {
   RotaryLayout layout = RotaryLayout::halves;
 };
 
+/// Elements from a row of n to the next: `stride`, or n if that is 0.
+[[nodiscard]] constexpr Index row_stride(Index stride, Index n) {
+  return stride == 0 ? n : stride;
+}
+
 /// Sizes of an attention: `heads` query heads of `width` read `kv_heads` key/value heads (heads / kv_heads
 /// query heads share one). Row r, head h of the queries starts at q + r * q_stride + h * width, and so on.
 struct AttentionShape {
@@ -115,6 +120,8 @@ struct RowLossShape {
       0;                   ///< row length of the teacher's; entries that only one side has get probability 0
   double temperature = 1;  ///< both rows of logits are divided by it
   bool gradient = true;    ///< overwrite the student's logits; otherwise they are only read
+  Index student_stride = 0;  ///< elements from a row to the next; 0: the vocabulary, rows follow each other
+  Index teacher_stride = 0;
 };
 
 /// A second gradient in the pass of a row loss: slope[r] times that of log softmax(logits)[token[r]], over
@@ -134,6 +141,7 @@ struct SparseRowLossShape {
   Index k = 0;                   ///< tokens of the teacher a row, from 1 to its vocabulary
   double temperature = 1;        ///< the student's logits are divided by it, as the teacher's were
   bool gradient = true;          ///< overwrite the student's logits; otherwise they are as before
+  Index student_stride = 0;      ///< elements from a row to the next; 0: the vocabulary
 };
 
 /// Sizes of `top_k_log_probabilities`.

@@ -22,7 +22,7 @@ void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, I
                   Statistic<T> beta, T* c, Index ldc, Index stride_c);
 template <Real T>
 void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
-            const T* bias, T* y);
+            const T* bias, T* y, Index stride = 0);
 
 template <Real T, class F, std::same_as<T>... In>
 void map(CudaDevice, Write write, Index count, F f, T* out, const In*... in);
@@ -57,7 +57,7 @@ template <Real T>
 void norm_backward_gain(CudaDevice, Write write, Index rows, Index n, const T* x, const Statistic<T>* mean,
                         const Statistic<T>* rstd, const T* dy, T* dgain);
 template <Real T>
-void sum_rows(CudaDevice, Write write, Index rows, Index n, const T* x, T* out);
+void sum_rows(CudaDevice, Write write, Index rows, Index n, const T* x, T* out, Index stride = 0);
 template <Real T>
 void add_bias(CudaDevice, Index rows, Index n, const T* bias, T* y);
 
@@ -98,10 +98,11 @@ void row_loss(CudaDevice, const Divergence& divergence, const RowLossShape& shap
               const Statistic<T>* weight, double* loss, const TokenSlopes<T>& slopes = {});
 template <Real T>
 void cross_entropy(CudaDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target,
-                   const Statistic<T>* weight, bool gradient, double* loss);
+                   const Statistic<T>* weight, bool gradient, double* loss, Index stride = 0);
 template <Real T>
 void token_log_probabilities(CudaDevice, Index rows, Index vocabulary, const T* logits,
-                             const std::int32_t* token, double temperature, Statistic<T>* out);
+                             const std::int32_t* token, double temperature, Statistic<T>* out,
+                             Index stride = 0);
 template <Real T, class Divergence>
 void sparse_row_loss(CudaDevice, const Divergence& divergence, const SparseRowLossShape& shape, T* student,
                      const std::int32_t* ids, const Statistic<T>* log_p, const Statistic<T>* log_tail,
@@ -111,7 +112,7 @@ void top_k_log_probabilities(CudaDevice, const TopKShape& shape, T* logits, std:
                              Statistic<T>* log_p, Statistic<T>* log_tail);
 template <Real T, class F>
 void row_sums(CudaDevice, const F& f, Index rows, Index vs, Index vt, const T* student, const T* teacher,
-              double* out);
+              double* out, Index student_stride = 0, Index teacher_stride = 0);
 
 template <Real T>
 void adamw(CudaDevice, const AdamWStep& s, Index count, T* weight, const T* gradient, T* first, T* second);
@@ -133,6 +134,6 @@ void dropout(CudaDevice, Write write, RandomKey key, Index count, double p, cons
 
 template <Real T>
 void draw_tokens(CudaDevice, const SamplerSteps& sampler, Index rows, Index vocabulary, T* logits,
-                 const double* u, DrawnToken* drawn);
+                 const double* u, DrawnToken* drawn, Index stride = 0);
 
 }  // namespace retort::kernels

@@ -119,7 +119,7 @@ template <LanguageModel M>
   Context<typename M::Backend> context;
   const auto hidden = model.hidden(context, prompts, responses);
   TensorOf<typename M::Backend> logits({hidden.shape()[0], model.vocabulary()});
-  project(model.head(), hidden.shape()[0], hidden.data(), logits.data());
+  project(model.head(), hidden.shape()[0], hidden.data(), logits.data(), model.vocabulary());
   return logits;
 }
 

@@ -27,14 +27,25 @@ struct Head {
   [[nodiscard]] Index width() const { return weight->shape()[1]; }
 };
 
-/// Logits (rows, vocabulary) of hidden states (rows, width), without a record.
+/// Elements from one row of logits to the next: on a GPU rows begin at 16 bytes, or its matrix products would
+/// be slow.
 template <Backend B>
-void project(const Head<B>& head, Index rows, const typename B::Scalar* hidden, typename B::Scalar* logits) {
+[[nodiscard]] constexpr Index logits_stride(Index vocabulary) {
+  if constexpr (std::same_as<typename B::Device, CpuDevice>) return vocabulary;
+  constexpr Index grain = 16 / static_cast<Index>(sizeof(typename B::Scalar));
+  return (vocabulary + grain - 1) / grain * grain;
+}
+
+/// Logits (rows, vocabulary) of hidden states (rows, width), without a record; rows are `stride` apart, 0:
+/// `logits_stride`.
+template <Backend B>
+void project(const Head<B>& head, Index rows, const typename B::Scalar* hidden, typename B::Scalar* logits,
+             Index stride = 0) {
   using T = typename B::Scalar;
   const T* bias = head.bias != nullptr ? std::as_const(head.bias->value).data() : nullptr;
   kernels::linear(typename B::Device{}, rows, head.vocabulary(), head.width(),
                   static_cast<StatisticOf<B>>(head.scale), hidden, std::as_const(head.weight->value).data(),
-                  bias, logits);
+                  bias, logits, stride == 0 ? logits_stride<B>(head.vocabulary()) : stride);
 }
 
 /// A weighted sum of row losses.
@@ -76,9 +87,9 @@ void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const StatisticT
   using T = typename B::Scalar;
   using kernels::Op;
   const typename B::Device device{};
-  const Index rows = hidden.shape()[0], v = head.vocabulary(), d = head.width();
+  const Index rows = hidden.shape()[0], v = head.vocabulary(), d = head.width(), ld = logits_stride<B>(v);
   const auto s = static_cast<StatisticOf<B>>(head.scale);
-  TensorOf<B> logits({std::min(chunk, rows), v});
+  TensorOf<B> logits({std::min(chunk, rows), ld});
   for (Index first = 0; first < rows; first += chunk) {
     const Index n = std::min(chunk, rows - first);
     const T* h = hidden.data() + first * d;
@@ -86,16 +97,16 @@ void for_chunks(const Head<B>& head, const TensorOf<B>& hidden, const StatisticT
     row_pass(first, n, logits.data(), weights.data() + first, gradient, per_row.data() + first);
     if (!gradient) continue;
     if (dh != nullptr)
-      kernels::gemm(device, Op::none, Op::none, n, d, v, s, logits.data(), v,
+      kernels::gemm(device, Op::none, Op::none, n, d, v, s, logits.data(), ld,
                     std::as_const(head.weight->value).data(), d, T(0), dh + first * d, d);
     if (head.weight->trainable) {
       const T beta = head.weight->open_grad() == Write::accumulate ? T(1) : T(0);
-      kernels::gemm(device, Op::transpose, Op::none, v, d, n, s, logits.data(), v, h, d, beta,
+      kernels::gemm(device, Op::transpose, Op::none, v, d, n, s, logits.data(), ld, h, d, beta,
                     head.weight->grad.data(), d);
     }
     if (head.bias != nullptr && head.bias->trainable) {
       const Write write = head.bias->open_grad();
-      kernels::sum_rows(device, write, n, v, logits.data(), head.bias->grad.data());
+      kernels::sum_rows(device, write, n, v, logits.data(), head.bias->grad.data(), ld);
     }
   }
 }
@@ -196,10 +207,12 @@ template <class Divergence, Backend B>
   return detail::head_loss(
       context, "head_divergence", student, hidden, weights, chunk,
       [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
-        TensorOf<B> scratch({n, vt});  // the teacher\'s logits
+        TensorOf<B> scratch({n, logits_stride<B>(vt)});  // the teacher\'s logits
         project(teacher, n, teacher_hidden.data() + first * teacher.width(), scratch.data());
-        kernels::row_loss(typename B::Device{}, divergence, {n, vs, vt, options.temperature, gradient},
-                          logits, scratch.data(), w, loss);
+        kernels::row_loss(
+            typename B::Device{}, divergence,
+            {n, vs, vt, options.temperature, gradient, logits_stride<B>(vs), logits_stride<B>(vt)}, logits,
+            scratch.data(), w, loss);
       });
 }
 
@@ -219,7 +232,8 @@ template <Backend B>
       context, "head_cross_entropy", head, hidden, weights,
       detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
       [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
-        kernels::cross_entropy(typename B::Device{}, n, v, logits, targets.data() + first, w, gradient, loss);
+        kernels::cross_entropy(typename B::Device{}, n, v, logits, targets.data() + first, w, gradient, loss,
+                               logits_stride<B>(v));
       });
 }
 

@@ -81,10 +81,11 @@ template <class Divergence, Backend B>
   return detail::head_loss(
       context, op, student, hidden, weights, detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
       [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
-        kernels::sparse_row_loss(typename B::Device{}, divergence,
-                                 {n, v, teacher.vocabulary, k, options.temperature, gradient}, logits,
-                                 teacher.ids.data() + first * k, teacher.log_p.data() + first * k,
-                                 teacher.log_tail.data() + first, w, loss);
+        kernels::sparse_row_loss(
+            typename B::Device{}, divergence,
+            {n, v, teacher.vocabulary, k, options.temperature, gradient, logits_stride<B>(v)}, logits,
+            teacher.ids.data() + first * k, teacher.log_p.data() + first * k, teacher.log_tail.data() + first,
+            w, loss);
       });
 }
 

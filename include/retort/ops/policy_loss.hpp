@@ -39,8 +39,8 @@ struct PolicyLoss {
 };
 
 /// Looks at a chunk of logits before they become gradients: (first row, rows, student's logits (rows, student
-/// vocabulary), teacher's logits (rows, teacher vocabulary)). For measurements; called in the order of rows,
-/// before head_policy_loss returns.
+/// vocabulary), teacher's logits (rows, teacher vocabulary)), rows `logits_stride` apart. For measurements;
+/// called in the order of rows, before head_policy_loss returns.
 template <Backend B>
 using LogitsObserver =
     std::function<void(Index, Index, const typename B::Scalar*, const typename B::Scalar*)>;
@@ -101,7 +101,7 @@ template <class Divergence, Backend B>
     if (!noted->complete) {
       StatisticTensor<B> log_q({n});
       kernels::token_log_probabilities(device, n, vs, std::as_const(logits), tokens.data() + first, 1,
-                                       log_q.data());
+                                       log_q.data(), logits_stride<B>(vs));
       const std::vector<S> at = log_q.to_host();
       for (Index i = 0; i < n; ++i) {
         const auto r = static_cast<std::size_t>(first + i);
@@ -119,14 +119,15 @@ template <class Divergence, Backend B>
     StatisticTensor<B> slope = part(noted->slope), divergence_weight = part(noted->factor);
     for (StatisticTensor<B>* x : {&slope, &divergence_weight})
       kernels::map(device, Write::overwrite, n, functors::Multiply{}, x->data(), std::as_const(*x).data(), w);
-    TensorOf<B> other({n, vt});  // the teacher's logits
+    TensorOf<B> other({n, logits_stride<B>(vt)});  // the teacher's logits
     if (has_teacher) {
       project(teacher_head, n, teacher_hidden.data() + first * teacher_head.width(), other.data());
       if (observe && !noted->complete) observe(first, n, logits, std::as_const(other).data());
     }
     detail::RowLosses<B> losses({n});
-    kernels::row_loss(device, divergence, {n, vs, vt, options.temperature, gradient}, logits, other.data(),
-                      std::as_const(divergence_weight).data(), losses.data(),
+    kernels::row_loss(device, divergence,
+                      {n, vs, vt, options.temperature, gradient, logits_stride<B>(vs), logits_stride<B>(vt)},
+                      logits, other.data(), std::as_const(divergence_weight).data(), losses.data(),
                       kernels::TokenSlopes<T>{tokens.data() + first, std::as_const(slope).data()});
     std::vector<double> of_row = losses.to_host();
     for (std::size_t i = 0; i < of_row.size(); ++i) {

@@ -139,8 +139,9 @@ void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, I
 }
 template <Real T>
 void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
-            const T* bias, T* y) {
-  multiply<T>(Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, 0, y, out, bias);
+            const T* bias, T* y, Index stride) {
+  multiply<T>(Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, 0, y, row_stride(stride, out),
+              bias);
 }
 
 #define RETORT_HOST_GEMM(T)                                                                               \
@@ -148,7 +149,7 @@ void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, con
                         float, T*, Index);                                                                \
   template void gemm_batched<T>(CudaDevice, Index, Op, Op, Index, Index, Index, float, const T*, Index,   \
                                 Index, const T*, Index, Index, float, T*, Index, Index);                  \
-  template void linear<T>(CudaDevice, Index, Index, Index, float, const T*, const T*, const T*, T*);
+  template void linear<T>(CudaDevice, Index, Index, Index, float, const T*, const T*, const T*, T*, Index);
 
 RETORT_HOST_GEMM(float)
 RETORT_HOST_GEMM(bf16)

@@ -124,8 +124,9 @@ Result<T> by_kernels(const Problem<T>& p) {
   kernels::attention(CpuDevice{}, s, p.queries, p.keys, p.q.data(), p.k.data(), p.v.data(), p.bias_data(),
                      r.o.data(), r.lse.data());
   kernels::attention_backward<T>(
-      CpuDevice{}, s, p.queries, p.keys, p.q.data(), p.k.data(), p.v.data(), p.bias_data(), r.lse.data(),
-      p.d_o.data(), {r.dq.data(), r.dk.data(), r.dv.data(), r.dbias.empty() ? nullptr : r.dbias.data()});
+      CpuDevice{}, s, p.queries, p.keys, p.q.data(), p.k.data(), p.v.data(), p.bias_data(), r.o.data(),
+      r.lse.data(), p.d_o.data(),
+      {r.dq.data(), r.dk.data(), r.dv.data(), r.dbias.empty() ? nullptr : r.dbias.data()});
   return r;
 }
 

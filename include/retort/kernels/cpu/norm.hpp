@@ -139,28 +139,31 @@ void norm_backward_gain(CpuDevice, Write write, Index rows, Index n, const T* x,
 
 /// out (n) (+)= sum over rows of x (rows, n): the gradient of a bias.
 template <Real T>
-void sum_rows(CpuDevice, Write write, Index rows, Index n, const T* x, T* out) {
+void sum_rows(CpuDevice, Write write, Index rows, Index n, const T* x, T* out, Index stride = 0) {
+  const Index step = row_stride(stride, n);
   cpu::column_sums<T>(write, rows, n, out,
-                      [&](Index r, Index j, Index c) { return cpu::load(x + r * n + j, c); });
+                      [&](Index r, Index j, Index c) { return cpu::load(x + r * step + j, c); });
 }
 
 /// y (rows, n) += bias (n).
 template <Real T>
-void add_bias(CpuDevice, Index rows, Index n, const T* bias, T* y) {
+void add_bias(CpuDevice, Index rows, Index n, const T* bias, T* y, Index stride = 0) {
+  const Index step = row_stride(stride, n);
   parallel_for(rows, 32768 / (n + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r)
       cpu::for_packs<T>(n, [&](Index i, Index c) {
-        cpu::store(cpu::load(y + r * n + i, c) + cpu::load(bias + i, c), y + r * n + i, c);
+        cpu::store(cpu::load(y + r * step + i, c) + cpu::load(bias + i, c), y + r * step + i, c);
       });
   });
 }
 
-/// y (rows, out) = scale * x (rows, in) w' + bias, w (out, in), bias (out) or nullptr.
+/// y (rows, out) = scale * x (rows, in) w' + bias, w (out, in), bias (out) or nullptr; rows of y are `stride`
+/// apart (0: out).
 template <Real T>
 void linear(CpuDevice device, Index rows, Index out, Index in, T scale, const T* x, const T* w, const T* bias,
-            T* y) {
-  gemm(device, Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, T(0), y, out);
-  if (bias != nullptr) add_bias(device, rows, out, bias, y);
+            T* y, Index stride = 0) {
+  gemm(device, Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, T(0), y, row_stride(stride, out));
+  if (bias != nullptr) add_bias(device, rows, out, bias, y, stride);
 }
 
 // What instances.cpp compiles once for a whole program.
@@ -171,8 +174,8 @@ void linear(CpuDevice device, Index rows, Index out, Index in, T scale, const T*
                                               const T*, const T*, T*);                                      \
   PREFIX template void norm_backward_gain<T>(CpuDevice, Write, Index, Index, const T*, const T*, const T*,  \
                                              const T*, T*);                                                 \
-  PREFIX template void sum_rows<T>(CpuDevice, Write, Index, Index, const T*, T*);                           \
-  PREFIX template void add_bias<T>(CpuDevice, Index, Index, const T*, T*);
+  PREFIX template void sum_rows<T>(CpuDevice, Write, Index, Index, const T*, T*, Index);                    \
+  PREFIX template void add_bias<T>(CpuDevice, Index, Index, const T*, T*, Index);
 #if defined(RETORT_EXTERN_KERNELS)
 RETORT_NORM_INSTANCES(extern, float)
 RETORT_NORM_INSTANCES(extern, double)

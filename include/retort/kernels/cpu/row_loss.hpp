@@ -33,10 +33,12 @@ void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape
               const T* weight, double* loss, const TokenSlopes<T>& slopes = {}) {
   using P = cpu::Pack<T>;
   const Index vs = shape.student_vocabulary, vt = shape.teacher_vocabulary, common = std::min(vs, vt);
+  const Index stride_s = row_stride(shape.student_stride, vs),
+              stride_t = row_stride(shape.teacher_stride, vt);
   const T inverse = static_cast<T>(1 / shape.temperature);
   parallel_for(shape.rows, 4096 / (common + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
-      T *zs = student + r * vs, *zt = teacher + r * vt;
+      T *zs = student + r * stride_s, *zt = teacher + r * stride_t;
       loss[r] = 0;
       const T slope = shape.gradient && slopes.slope != nullptr ? slopes.slope[r] : T(0);
       if (weight[r] == T(0)) {
@@ -82,10 +84,10 @@ void row_loss(CpuDevice, const Divergence& divergence, const RowLossShape& shape
 /// logits := weight[r] (softmax - onehot). Rows of weight 0 are not looked at.
 template <Real T>
 void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target,
-                   const T* weight, bool gradient, double* loss) {
+                   const T* weight, bool gradient, double* loss, Index stride = 0) {
   parallel_for(rows, 8192 / (vocabulary + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
-      T* z = logits + r * vocabulary;
+      T* z = logits + r * row_stride(stride, vocabulary);
       loss[r] = 0;
       if (weight[r] == T(0)) {
         if (gradient) std::fill_n(z, vocabulary, T(0));
@@ -101,11 +103,11 @@ void cross_entropy(CpuDevice, Index rows, Index vocabulary, T* logits, const std
 /// out[r] = log softmax(logits / temperature)[token[r]] for rows of `vocabulary` logits.
 template <Real T>
 void token_log_probabilities(CpuDevice, Index rows, Index vocabulary, const T* logits,
-                             const std::int32_t* token, double temperature, T* out) {
+                             const std::int32_t* token, double temperature, T* out, Index stride = 0) {
   const T inverse = static_cast<T>(1 / temperature);
   parallel_for(rows, 8192 / (vocabulary + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
-      const T* z = logits + r * vocabulary;
+      const T* z = logits + r * row_stride(stride, vocabulary);
       out[r] = cpu::log_normaliser(z, vocabulary, inverse)(z[token[r]]);
     }
   });
@@ -114,9 +116,9 @@ void token_log_probabilities(CpuDevice, Index rows, Index vocabulary, const T* l
 // What instances.cpp compiles once for a whole program.
 #define RETORT_CROSS_ENTROPY_INSTANCES(PREFIX, T)                                                         \
   PREFIX template void cross_entropy<T>(CpuDevice, Index, Index, T*, const std::int32_t*, const T*, bool, \
-                                        double*);                                                         \
+                                        double*, Index);                                                  \
   PREFIX template void token_log_probabilities<T>(CpuDevice, Index, Index, const T*, const std::int32_t*, \
-                                                  double, T*);
+                                                  double, T*, Index);
 #if defined(RETORT_EXTERN_KERNELS)
 RETORT_CROSS_ENTROPY_INSTANCES(extern, float)
 RETORT_CROSS_ENTROPY_INSTANCES(extern, double)

@@ -14,12 +14,13 @@ namespace retort::kernels {
 /// count>`.
 template <Real T, class F>
 void row_sums(CpuDevice, const F& f, Index rows, Index vs, Index vt, const T* student, const T* teacher,
-              double* out) {
+              double* out, Index student_stride = 0, Index teacher_stride = 0) {
   using P = cpu::Pack<T>;
   const Index common = std::min(vs, vt);
   parallel_for(rows, 4096 / (common + 1) + 1, [&](Index begin, Index end) {
     for (Index r = begin; r < end; ++r) {
-      const T *zs = student + r * vs, *zt = teacher + r * vt;
+      const T *zs = student + r * row_stride(student_stride, vs),
+              *zt = teacher + r * row_stride(teacher_stride, vt);
       const auto log_q = cpu::log_normaliser(zs, common);
       const auto log_p = cpu::log_normaliser(zt, common);
       std::array<double, F::count> totals{};

@@ -70,7 +70,7 @@ void sparse_row_loss(CpuDevice, const Divergence& divergence, const SparseRowLos
   parallel_for(shape.rows, 4096 / (n + 1) + 1, [&](Index begin, Index end) {
     std::vector<T> kept(static_cast<std::size_t>(k)), p(kept.size() + 1), q(kept.size() + 1);
     for (Index r = begin; r < end; ++r) {
-      T* z = student + r * v;
+      T* z = student + r * row_stride(shape.student_stride, v);
       const std::int32_t* id = ids + r * k;
       loss[r] = 0;
       if (weight[r] == T(0)) {

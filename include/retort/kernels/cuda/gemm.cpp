@@ -192,8 +192,9 @@ void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, I
 
 template <Real T>
 void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
-            const T* bias, T* y) {
-  multiply<T>(1, Op::none, Op::transpose, rows, out, in, scale, x, in, 0, w, in, 0, 0.0f, y, out, 0, bias);
+            const T* bias, T* y, Index stride) {
+  multiply<T>(1, Op::none, Op::transpose, rows, out, in, scale, x, in, 0, w, in, 0, 0.0f, y,
+              row_stride(stride, out), 0, bias);
 }
 
 #define RETORT_CUDA_GEMM(T)                                                                               \
@@ -201,7 +202,7 @@ void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, con
                         float, T*, Index);                                                                \
   template void gemm_batched<T>(CudaDevice, Index, Op, Op, Index, Index, Index, float, const T*, Index,   \
                                 Index, const T*, Index, Index, float, T*, Index, Index);                  \
-  template void linear<T>(CudaDevice, Index, Index, Index, float, const T*, const T*, const T*, T*);
+  template void linear<T>(CudaDevice, Index, Index, Index, float, const T*, const T*, const T*, T*, Index);
 
 RETORT_CUDA_GEMM(float)
 RETORT_CUDA_GEMM(bf16)

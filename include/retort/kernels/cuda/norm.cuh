@@ -106,9 +106,9 @@ inline constexpr int column_lanes = 32, row_threads = 8, rows_a_block = 256;
 /// The terms of a column sum.
 template <class T>
 struct RowTerm {
-  Index n;
+  Index stride;
   const T* x;
-  __device__ float operator()(Index r, Index j) const { return static_cast<float>(x[r * n + j]); }
+  __device__ float operator()(Index r, Index j) const { return static_cast<float>(x[r * stride + j]); }
 };
 template <class T>
 struct GainTerm {
@@ -199,8 +199,8 @@ void norm_backward_gain(CudaDevice, Write write, Index rows, Index n, const T* x
 }
 
 template <Real T>
-void sum_rows(CudaDevice, Write write, Index rows, Index n, const T* x, T* out) {
-  cuda::column_sums(write, rows, n, cuda::RowTerm<T>{n, x}, out);
+void sum_rows(CudaDevice, Write write, Index rows, Index n, const T* x, T* out, Index stride) {
+  cuda::column_sums(write, rows, n, cuda::RowTerm<T>{row_stride(stride, n), x}, out);
 }
 
 template <Real T>

@@ -24,8 +24,8 @@ __global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool 
   RETORT_SHARED(float, place_float, 32);
   const Index r = blockIdx.x, vs = shape.student_vocabulary, vt = shape.teacher_vocabulary;
   const Index common = vs < vt ? vs : vt;
-  T* zs = student + r * vs;
-  const T* zt = teacher + r * vt;
+  T* zs = student + r * row_stride(shape.student_stride, vs);
+  const T* zt = teacher + r * row_stride(shape.teacher_stride, vt);
   const float inverse = static_cast<float>(1 / shape.temperature), w = weight[r];
   const float slope = shape.gradient && slopes.slope != nullptr ? slopes.slope[r] : 0.0f;
   if (w == 0 && slope == 0) {
@@ -81,12 +81,13 @@ __global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool 
 }
 
 template <class T>
-__global__ void cross_entropy_kernel(bool vectors, Index v, T* logits, const std::int32_t* target,
-                                     const float* weight, bool gradient, double* loss) {
+__global__ void cross_entropy_kernel(bool vectors, Index v, Index stride, T* logits,
+                                     const std::int32_t* target, const float* weight, bool gradient,
+                                     double* loss) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
   const Index r = blockIdx.x;
-  T* z = logits + r * v;
+  T* z = logits + r * stride;
   const float w = weight[r];
   if (w == 0) {
     if (threadIdx.x == 0) loss[r] = 0;
@@ -118,22 +119,23 @@ __global__ void cross_entropy_kernel(bool vectors, Index v, T* logits, const std
 }
 
 template <class T>
-__global__ void token_log_probabilities_kernel(bool vectors, Index v, const T* logits,
+__global__ void token_log_probabilities_kernel(bool vectors, Index v, Index stride, const T* logits,
                                                const std::int32_t* token, float inverse, float* out) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
-  const T* z = logits + Index{blockIdx.x} * v;
+  const T* z = logits + Index{blockIdx.x} * stride;
   const auto log_q = log_normaliser(vectors, z, v, inverse, place, place_float);
   const std::int32_t t = token[blockIdx.x];
   if (threadIdx.x == 0) out[blockIdx.x] = t >= 0 && t < v ? log_q(static_cast<float>(z[t])) : 0.0f;
 }
 
 template <class T, class F>
-__global__ void row_sums_kernel(F f, Index vs, Index vt, const T* student, const T* teacher, double* out) {
+__global__ void row_sums_kernel(F f, Index vs, Index vt, Index stride_s, Index stride_t, const T* student,
+                                const T* teacher, double* out) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
   const Index common = vs < vt ? vs : vt;
-  const T *zs = student + Index{blockIdx.x} * vs, *zt = teacher + Index{blockIdx.x} * vt;
+  const T *zs = student + Index{blockIdx.x} * stride_s, *zt = teacher + Index{blockIdx.x} * stride_t;
   const auto log_q = log_normaliser(false, zs, common, 1.0f, place, place_float);
   const auto log_p = log_normaliser(false, zt, common, 1.0f, place, place_float);
   Accumulator sums[F::count];
@@ -164,34 +166,39 @@ void row_loss(CudaDevice, const Divergence& divergence, const RowLossShape& shap
   if (shape.rows == 0) return;
   const Index vs = shape.student_vocabulary, vt = shape.teacher_vocabulary;
   cuda::launch(cuda::row_loss_kernel<T, Divergence>, static_cast<unsigned>(shape.rows),
-               cuda::threads_for_row(std::min(vs, vt)), 0, divergence, shape, cuda::rows_aligned(student, vs),
-               cuda::rows_aligned(teacher, vt), student, static_cast<const T*>(teacher), weight, loss,
-               slopes);
+               cuda::threads_for_row(std::min(vs, vt)), 0, divergence, shape,
+               cuda::rows_aligned(student, row_stride(shape.student_stride, vs)),
+               cuda::rows_aligned(teacher, row_stride(shape.teacher_stride, vt)), student,
+               static_cast<const T*>(teacher), weight, loss, slopes);
 }
 
 template <Real T>
 void cross_entropy(CudaDevice, Index rows, Index vocabulary, T* logits, const std::int32_t* target,
-                   const Statistic<T>* weight, bool gradient, double* loss) {
+                   const Statistic<T>* weight, bool gradient, double* loss, Index stride) {
+  stride = row_stride(stride, vocabulary);
   if (rows == 0) return;
   cuda::launch(cuda::cross_entropy_kernel<T>, static_cast<unsigned>(rows), cuda::threads_for_row(vocabulary),
-               0, cuda::rows_aligned(logits, vocabulary), vocabulary, logits, target, weight, gradient, loss);
+               0, cuda::rows_aligned(logits, stride), vocabulary, stride, logits, target, weight, gradient,
+               loss);
 }
 
 template <Real T>
 void token_log_probabilities(CudaDevice, Index rows, Index vocabulary, const T* logits,
-                             const std::int32_t* token, double temperature, Statistic<T>* out) {
+                             const std::int32_t* token, double temperature, Statistic<T>* out, Index stride) {
+  stride = row_stride(stride, vocabulary);
   if (rows == 0) return;
   cuda::launch(cuda::token_log_probabilities_kernel<T>, static_cast<unsigned>(rows),
-               cuda::threads_for_row(vocabulary), 0, cuda::rows_aligned(logits, vocabulary), vocabulary,
+               cuda::threads_for_row(vocabulary), 0, cuda::rows_aligned(logits, stride), vocabulary, stride,
                logits, token, static_cast<float>(1 / temperature), out);
 }
 
 template <Real T, class F>
 void row_sums(CudaDevice, const F& f, Index rows, Index vs, Index vt, const T* student, const T* teacher,
-              double* out) {
+              double* out, Index student_stride, Index teacher_stride) {
   if (rows == 0) return;
   cuda::launch(cuda::row_sums_kernel<T, F>, static_cast<unsigned>(rows),
-               cuda::threads_for_row(std::min(vs, vt)), 0, f, vs, vt, student, teacher, out);
+               cuda::threads_for_row(std::min(vs, vt)), 0, f, vs, vt, row_stride(student_stride, vs),
+               row_stride(teacher_stride, vt), student, teacher, out);
 }
 
 }  // namespace retort::kernels

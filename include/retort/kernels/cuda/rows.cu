@@ -26,7 +26,7 @@ void require_indices(CudaDevice, const char* op, const char* what, Index count, 
                                        const float*, const T*, T*);                                          \
   template void norm_backward_gain<T>(CudaDevice, Write, Index, Index, const T*, const float*, const float*, \
                                       const T*, T*);                                                         \
-  template void sum_rows<T>(CudaDevice, Write, Index, Index, const T*, T*);                                  \
+  template void sum_rows<T>(CudaDevice, Write, Index, Index, const T*, T*, Index);                           \
   template void add_bias<T>(CudaDevice, Index, Index, const T*, T*);                                         \
   template void take_rows<T>(CudaDevice, Index, Index, const T*, const std::int32_t*, float, T*);            \
   template void scatter_add_rows<T>(CudaDevice, Index, Index, const T*, const std::int32_t*, float, T*);     \

@@ -5,7 +5,7 @@ namespace retort::kernels {
 
 #define RETORT_CUDA_SAMPLING(T)                                                                  \
   template void draw_tokens<T>(CudaDevice, const SamplerSteps&, Index, Index, T*, const double*, \
-                               DrawnToken*);                                                     \
+                               DrawnToken*, Index);                                              \
   template void top_k_log_probabilities<T>(CudaDevice, const TopKShape&, T*, std::int32_t*, float*, float*);
 
 RETORT_CUDA_SAMPLING(float)

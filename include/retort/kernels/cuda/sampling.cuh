@@ -39,14 +39,14 @@ __device__ Index place_of_highest(const T* x, Index n, unsigned long long* place
 inline constexpr double mass_unit = 1125899906842624.0;  // 2^50: probabilities as integers
 
 template <class T>
-__global__ void draw_tokens_kernel(SamplerSteps sampler, Index n, const T* logits, const double* u,
-                                   DrawnToken* drawn) {
+__global__ void draw_tokens_kernel(SamplerSteps sampler, Index n, Index stride, const T* logits,
+                                   const double* u, DrawnToken* drawn) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
   RETORT_SHARED(unsigned long long, place_key, 32);
   RETORT_SHARED(SelectPlace, search, 1);
   RETORT_SHARED(double, sums, row_threads_most);
-  const T* x = logits + Index{blockIdx.x} * n;
+  const T* x = logits + Index{blockIdx.x} * stride;
   DrawnToken& out = drawn[blockIdx.x];
   const auto log_q = log_normaliser(false, x, n, 1.0f, place, place_float);
   if (!(log_q.rest == log_q.rest) || !(log_q.high - log_q.high == 0)) {
@@ -189,14 +189,15 @@ __global__ void top_k_kernel(TopKShape shape, const T* logits, std::int32_t* ids
 
 template <Real T>
 void draw_tokens(CudaDevice, const SamplerSteps& sampler, Index rows, Index vocabulary, T* logits,
-                 const double* u, DrawnToken* drawn) {
+                 const double* u, DrawnToken* drawn, Index stride) {
   using namespace cuda;
   if (rows == 0) return;
   const auto count = static_cast<std::size_t>(rows);
   const Scratch numbers(count * sizeof(double)), tokens(count * sizeof(DrawnToken));
   upload(u, numbers.as<double>(), count * sizeof(double));
   launch(draw_tokens_kernel<T>, static_cast<unsigned>(rows), threads_for_row(vocabulary), 0, sampler,
-         vocabulary, static_cast<const T*>(logits), numbers.as<double>(), tokens.as<DrawnToken>());
+         vocabulary, row_stride(stride, vocabulary), static_cast<const T*>(logits), numbers.as<double>(),
+         tokens.as<DrawnToken>());
   download(tokens.as<DrawnToken>(), drawn, count * sizeof(DrawnToken));
 }
 

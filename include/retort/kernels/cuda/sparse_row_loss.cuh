@@ -24,7 +24,7 @@ __global__ void sparse_row_loss_kernel(Divergence divergence, SparseRowLossShape
   const Index n = v < shape.teacher_vocabulary ? v : shape.teacher_vocabulary, outcomes = k < n ? k + 1 : k;
   auto* p = dynamic_shared<float>();
   float *q = p + k + 1, *kept = q + k + 1;
-  T* z = student + r * v;
+  T* z = student + r * row_stride(shape.student_stride, v);
   const std::int32_t* id = ids + r * k;
   const float w = weight[r];
   if (w == 0) {

@@ -1,2 +1,2 @@
-#include "retort/kernels/row_functors.hpp"
+#include "retort/kernels/contract.hpp"
 // #include "retort/io/json.hpp"

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <concepts>
+
 #include "retort/models/decoder_config.hpp"
 #include "retort/nn/feed_forward.hpp"
 #include "retort/nn/norm.hpp"
@@ -12,6 +14,18 @@
 ///   parallel    attention and feed-forward read one norm and are added together, else one after the other
 ///   config()    the values of its smallest published model
 namespace retort {
+
+/// A list of policies that `Decoder` can be made of.
+template <class F>
+concept DecoderFamily = requires {
+  { F::name } -> std::convertible_to<const char*>;
+  { F::parallel } -> std::convertible_to<bool>;
+  { F::config() } -> std::same_as<DecoderConfig>;
+  typename F::template Norm<Cpu<float>>;
+  typename F::template FeedForward<Cpu<float>>;
+  typename F::template Positions<Cpu<float>>;
+  typename F::template Rotary<Cpu<float>>;
+};
 
 /// GPT-2 (Radford et al. 2019).
 struct Gpt2 {

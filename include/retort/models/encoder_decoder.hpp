@@ -18,6 +18,11 @@ namespace retort {
 /// `{cross_norm,cross}`, and `head.weight` if it is not tied.
 template <Backend Be, class Fam = T5v11>
 class EncoderDecoder {
+  static_assert(
+      EncoderDecoderFamily<Fam>,
+      "EncoderDecoder: a family needs name, tied_head and the templates Norm and FeedForward over a backend, "
+      "see retort/models/encoder_decoder_families.hpp");
+
  public:
   using Backend = Be;
   using B = Be;

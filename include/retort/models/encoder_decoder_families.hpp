@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <optional>
 
@@ -38,6 +39,15 @@ struct EncoderDecoderConfig {
     };
     f("start_token", start_token), f("tied_head", text(tied_head)), f("scaled_head", text(scaled_head));
   }
+};
+
+/// A list of policies that `EncoderDecoder` can be made of.
+template <class F>
+concept EncoderDecoderFamily = requires {
+  { F::name } -> std::convertible_to<const char*>;
+  { F::tied_head } -> std::convertible_to<bool>;
+  typename F::template Norm<Cpu<float>>;
+  typename F::template FeedForward<Cpu<float>>;
 };
 
 /// T5 v1.0 (Raffel et al. 2020) as a list of policies: ReLU feed-forward, the head is the embedding table

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "retort/core/parallel.hpp"
+#include "retort/kernels/contract.hpp"
 #include "retort/kernels/cpu/row.hpp"
 #include "retort/tensor/device.hpp"
 

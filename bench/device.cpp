@@ -343,7 +343,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"train", "jsd", "generate", "on_policy", "kernels"}))
       ->delimiter(',');
   app.add_option("--device", device, "cpu or cuda")->capture_default_str();
-  app.add_option("--dtype", dtype, "float32 or bfloat16")->capture_default_str();
+  app.add_option("--dtype", dtype, "float32, tf32 or bfloat16")->capture_default_str();
   app.add_option("--out", out, "also write the rows to this file");
   app.add_flag("--tiny", tiny, "toy sizes: whether it works");
   try {

@@ -33,11 +33,12 @@ auto with_backend(const std::string& device, const std::string& dtype, F f) {
     cuda::require_device();
     if (dtype == "float32") return f(Cuda<float>{});
     if (dtype == "bfloat16") return f(Cuda<bf16>{});
+    if (dtype == "tf32") return f(CudaTf32{});
   }
 #else
   if (device == "cuda") fail<DeviceError>("cuda", "this program was built without RETORT_CUDA");
 #endif
-  fail<ValueError>("device", "'{}' with '{}': expected cpu with float32, or cuda with float32 or bfloat16",
+  fail<ValueError>("device", "'{}' with '{}': expected cpu with float32, or cuda with float32, tf32 or bfloat16",
                    device, dtype);
 }
 

@@ -47,6 +47,7 @@ void read_tensors(const SafetensorsFile& file, const std::vector<TensorDestinati
   if (!problems.empty()) fail<FileError>("load", "'{}' does not fit: {}", file.path().string(), problems);
   for (const auto& [name, tensor] : destinations) file.read(name, *tensor);
 }
+/// The same for files whose every tensor concerns the caller.
 template <Backend B>
 void read_tensors(const SafetensorsFile& file, const std::vector<TensorDestination<B>>& destinations) {
   read_tensors<B>(file, destinations, [](const std::string&) { return true; });

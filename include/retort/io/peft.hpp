@@ -73,6 +73,7 @@ template <class Model>
       fail<ValueError>("lora", "no layer is called '{}', expected some of {}", target, fmt::join(ends, ", "));
   return sites;
 }
+/// The same of the model that was chosen.
 template <Backend B>
 [[nodiscard]] std::vector<LoraSite> peft_sites(AnyModel<B>& model, const std::vector<std::string>& targets) {
   return model.visit([&](auto& typed) { return peft_sites(typed, targets); });
@@ -142,6 +143,7 @@ void save_peft(Model& model, const std::filesystem::path& folder, const PeftSave
   writer.write(folder / "adapter_model.safetensors");
   write_file(folder / "adapter_config.json", json.dump(2) + "\n");
 }
+/// The same of the model that was chosen.
 template <Backend B>
 void save_peft(AnyModel<B>& model, const std::filesystem::path& folder, const PeftSaveOptions& options = {}) {
   model.visit([&](auto& typed) { save_peft(typed, folder, options); });
@@ -208,6 +210,7 @@ LoraConfig load_peft(Model& model, const std::filesystem::path& folder) {
   model = std::move(adapted);
   return config;
 }
+/// The same of the model that was chosen.
 template <Backend B>
 LoraConfig load_peft(AnyModel<B>& model, const std::filesystem::path& folder) {
   return model.visit([&](auto& typed) { return load_peft(typed, folder); });

@@ -24,6 +24,14 @@ template <Real T>
 void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
             const T* bias, T* y, Index stride = 0);
 
+void gemm(CudaTf32Device, Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const float* a, Index lda,
+          const float* b, Index ldb, float beta, float* c, Index ldc);
+void gemm_batched(CudaTf32Device, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, float alpha,
+                  const float* a, Index lda, Index stride_a, const float* b, Index ldb, Index stride_b,
+                  float beta, float* c, Index ldc, Index stride_c);
+void linear(CudaTf32Device, Index rows, Index out, Index in, float scale, const float* x, const float* w,
+            const float* bias, float* y, Index stride = 0);
+
 template <Real T, class F, std::same_as<T>... In>
 void map(CudaDevice, Write write, Index count, F f, T* out, const In*... in);
 template <Real T, class F>

@@ -18,6 +18,12 @@ struct CudaDevice {
   static constexpr const char* name = "cuda";
 };
 
+/// The same GPU, with matrix products of float by its tensor cores: operands are rounded to TF32 (10 bits of fraction
+/// instead of 23), sums are float. Everything else is `CudaDevice`'s.
+struct CudaTf32Device : CudaDevice {
+  static constexpr const char* name = "cuda, tf32";
+};
+
 template <class D>
 concept Device = requires {
   { D::name } -> std::convertible_to<const char*>;
@@ -37,6 +43,13 @@ template <Real T>
 struct Cuda {
   using Scalar = T;
   using Device = CudaDevice;
+};
+
+/// Models of float on an NVIDIA GPU whose products may be rounded to TF32: several times as fast, gradients correct to
+/// about three digits.
+struct CudaTf32 {
+  using Scalar = float;
+  using Device = CudaTf32Device;
 };
 
 template <class B>

@@ -37,10 +37,12 @@ namespace retort {
   return text.substr(i);
 }
 
+/// The text from its first character on that is no white space.
 [[nodiscard]] inline std::string_view without_leading_space(std::string_view text) {
   while (!text.empty() && is_white_space(utf8::first(text).code)) text.remove_prefix(utf8::first(text).size);
   return text;
 }
+/// The text up to its last character that is no white space.
 [[nodiscard]] inline std::string_view without_trailing_space(std::string_view text) {
   while (!text.empty() && is_white_space(utf8::first(last_character(text)).code))
     text.remove_suffix(last_character(text).size());

@@ -9,6 +9,7 @@ namespace retort::utf8 {
 
 /// What stands in the place of bytes that are not UTF-8.
 inline constexpr char32_t replacement = U'\uFFFD';
+/// The same in UTF-8.
 inline constexpr std::string_view replacement_bytes = "\xEF\xBF\xBD";
 
 /// The first character of a text.

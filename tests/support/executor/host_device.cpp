@@ -1,6 +1,7 @@
 // The CUDA runtime and cuBLASLt as the host executor has them: memory is the host's, products are plain
 // loops. With the kernels compiled for the executor this is the library retort::cuda on a machine without a
 // GPU.
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 
@@ -106,15 +107,23 @@ namespace kernels {
 
 namespace {
 
+/// A float with TF32's 10 bits of fraction, rounded to the nearest.
+float to_tf32(float x) {
+  return std::bit_cast<float>((std::bit_cast<std::uint32_t>(x) + 0x1000u) & ~0x1fffu);
+}
+
 template <class T>
-void multiply(Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T* a, Index lda, const T* b,
-              Index ldb, float beta, T* c, Index ldc, const T* bias) {
+void multiply(bool tf32, Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T* a, Index lda,
+              const T* b, Index ldb, float beta, T* c, Index ldc, const T* bias) {
+  const auto number = [tf32](T x) {
+    return static_cast<double>(tf32 ? to_tf32(static_cast<float>(x)) : static_cast<float>(x));
+  };
   for (Index i = 0; i < m; ++i)
     for (Index j = 0; j < n; ++j) {
       double sum = 0;
       for (Index l = 0; l < k; ++l)
-        sum += static_cast<double>(static_cast<float>(op_a == Op::none ? a[i * lda + l] : a[l * lda + i])) *
-               static_cast<double>(static_cast<float>(op_b == Op::none ? b[l * ldb + j] : b[j * ldb + l]));
+        sum += number(op_a == Op::none ? a[i * lda + l] : a[l * lda + i]) *
+               number(op_b == Op::none ? b[l * ldb + j] : b[j * ldb + l]);
       float value = alpha * static_cast<float>(sum);
       if (beta != 0) value += beta * static_cast<float>(c[i * ldc + j]);
       if (bias != nullptr) value += static_cast<float>(bias[j]);
@@ -127,21 +136,38 @@ void multiply(Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T*
 template <Real T>
 void gemm(CudaDevice, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha, const T* a, Index lda,
           const T* b, Index ldb, Statistic<T> beta, T* c, Index ldc) {
-  multiply<T>(op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, nullptr);
+  multiply<T>(false, op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, nullptr);
 }
 template <Real T>
 void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha,
                   const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b,
                   Statistic<T> beta, T* c, Index ldc, Index stride_c) {
   for (Index i = 0; i < batch; ++i)
-    multiply<T>(op_a, op_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb, beta,
+    multiply<T>(false, op_a, op_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb, beta,
                 c + i * stride_c, ldc, nullptr);
 }
 template <Real T>
 void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
             const T* bias, T* y, Index stride) {
-  multiply<T>(Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, 0, y, row_stride(stride, out),
-              bias);
+  multiply<T>(false, Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, 0, y,
+              row_stride(stride, out), bias);
+}
+
+void gemm(CudaTf32Device, Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const float* a, Index lda,
+          const float* b, Index ldb, float beta, float* c, Index ldc) {
+  multiply<float>(true, op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, nullptr);
+}
+void gemm_batched(CudaTf32Device, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, float alpha,
+                  const float* a, Index lda, Index stride_a, const float* b, Index ldb, Index stride_b,
+                  float beta, float* c, Index ldc, Index stride_c) {
+  for (Index i = 0; i < batch; ++i)
+    multiply<float>(true, op_a, op_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb, beta,
+                    c + i * stride_c, ldc, nullptr);
+}
+void linear(CudaTf32Device, Index rows, Index out, Index in, float scale, const float* x, const float* w,
+            const float* bias, float* y, Index stride) {
+  multiply<float>(true, Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, 0, y,
+                  row_stride(stride, out), bias);
 }
 
 #define RETORT_HOST_GEMM(T)                                                                               \

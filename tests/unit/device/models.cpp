@@ -138,6 +138,20 @@ TEST_CASE("losses and gradients of whole models in bf16") {
   }
 }
 
+TEST_CASE("products in TF32 are those of float to three digits") {
+  RETORT_NEED_DEVICE();
+  Pair<float, MakeGpt2> models;
+  auto student = MakeGpt2<CudaTf32>::make(1);
+  const auto teacher = MakeGpt2<CudaTf32>::make(2);
+  const Batch batch = tiny_batch(6);
+  const auto [want, want_gradient] = loss_and_gradients(models.student, models.teacher, Jsd{0.3}, batch);
+  const auto [got, got_gradient] = loss_and_gradients(student, teacher, Jsd{0.3}, batch);
+  CHECK(std::abs(got - want) <= 5e-3 * want);
+  CHECK(relative_difference(got_gradient, want_gradient) <= 5e-3);
+  CHECK(relative_difference(got_gradient, want_gradient) >
+        1e-5);  // they are another policy, not another name
+}
+
 TEST_CASE("every divergence from the device's rows") {
   RETORT_NEED_DEVICE();
   Pair<float, MakeGpt2> models;

@@ -26,13 +26,14 @@ constexpr cudaDataType_t type_of = std::is_same_v<T, bf16> ? CUDA_R_16BF : CUDA_
 /// A product as cuBLASLt sees it: column-major, so C' = op(B)' op(A)'.
 struct Call {
   cudaDataType_t type;
+  bool tf32;  ///< products of float may be rounded
   bool transpose_a, transpose_b, bias, accumulate;
   Index m, n, k, lda, ldb, ldc;
   Index batch, stride_a, stride_b, stride_c;
   int alignment;  ///< of all operands, in bytes, at most 16
 
   auto key() const {
-    return std::tuple(type, transpose_a, transpose_b, bias, accumulate, m, n, k, lda, ldb, ldc, batch,
+    return std::tuple(type, tf32, transpose_a, transpose_b, bias, accumulate, m, n, k, lda, ldb, ldc, batch,
                       stride_a, stride_b, stride_c, alignment);
   }
   friend bool operator<(const Call& a, const Call& b) { return a.key() < b.key(); }
@@ -85,7 +86,9 @@ class Library {
     const auto found = plans_.find(call);
     if (found != plans_.end()) return found->second;
     Plan p;
-    check_blas(cublasLtMatmulDescCreate(&p.product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "gemm");
+    check_blas(cublasLtMatmulDescCreate(
+                   &p.product, call.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+               "gemm");
     const auto set = [&](cublasLtMatmulDescAttributes_t what, const auto& value) {
       check_blas(cublasLtMatmulDescSetAttribute(p.product, what, &value, sizeof(value)), "gemm");
     };
@@ -147,8 +150,8 @@ int alignment_of(const void* p, Index ld, std::size_t size) {
 }
 
 template <class T>
-void multiply(Index batch, Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T* a, Index lda,
-              Index stride_a, const T* b, Index ldb, Index stride_b, float beta, T* c, Index ldc,
+void multiply(bool tf32, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const T* a,
+              Index lda, Index stride_a, const T* b, Index ldb, Index stride_b, float beta, T* c, Index ldc,
               Index stride_c, const T* bias) {
   if (batch == 0 || m == 0 || n == 0) return;
   lda = std::max<Index>(lda, 1), ldb = std::max<Index>(ldb, 1);
@@ -156,6 +159,7 @@ void multiply(Index batch, Op op_a, Op op_b, Index m, Index n, Index k, float al
                                   alignment_of(c, ldc, sizeof(T)), alignment_of(bias, 0, sizeof(T))});
   // Row-major C (m, n) is column-major C' (n, m) = op_b(B)' op_a(A)': the operands change places.
   const Call call{type_of<T>,
+                  tf32,
                   op_b == Op::transpose,
                   op_a == Op::transpose,
                   bias != nullptr,
@@ -179,22 +183,40 @@ void multiply(Index batch, Op op_a, Op op_b, Index m, Index n, Index k, float al
 template <Real T>
 void gemm(CudaDevice, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha, const T* a, Index lda,
           const T* b, Index ldb, Statistic<T> beta, T* c, Index ldc) {
-  multiply<T>(1, op_a, op_b, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, nullptr);
+  multiply<T>(false, 1, op_a, op_b, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, nullptr);
 }
 
 template <Real T>
 void gemm_batched(CudaDevice, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, Statistic<T> alpha,
                   const T* a, Index lda, Index stride_a, const T* b, Index ldb, Index stride_b,
                   Statistic<T> beta, T* c, Index ldc, Index stride_c) {
-  multiply<T>(batch, op_a, op_b, m, n, k, alpha, a, lda, stride_a, b, ldb, stride_b, beta, c, ldc, stride_c,
-              nullptr);
+  multiply<T>(false, batch, op_a, op_b, m, n, k, alpha, a, lda, stride_a, b, ldb, stride_b, beta, c, ldc,
+              stride_c, nullptr);
 }
 
 template <Real T>
 void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, const T* x, const T* w,
             const T* bias, T* y, Index stride) {
-  multiply<T>(1, Op::none, Op::transpose, rows, out, in, scale, x, in, 0, w, in, 0, 0.0f, y,
+  multiply<T>(false, 1, Op::none, Op::transpose, rows, out, in, scale, x, in, 0, w, in, 0, 0.0f, y,
               row_stride(stride, out), 0, bias);
+}
+
+void gemm(CudaTf32Device, Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const float* a, Index lda,
+          const float* b, Index ldb, float beta, float* c, Index ldc) {
+  multiply<float>(true, 1, op_a, op_b, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, nullptr);
+}
+
+void gemm_batched(CudaTf32Device, Index batch, Op op_a, Op op_b, Index m, Index n, Index k, float alpha,
+                  const float* a, Index lda, Index stride_a, const float* b, Index ldb, Index stride_b,
+                  float beta, float* c, Index ldc, Index stride_c) {
+  multiply<float>(true, batch, op_a, op_b, m, n, k, alpha, a, lda, stride_a, b, ldb, stride_b, beta, c, ldc,
+                  stride_c, nullptr);
+}
+
+void linear(CudaTf32Device, Index rows, Index out, Index in, float scale, const float* x, const float* w,
+            const float* bias, float* y, Index stride) {
+  multiply<float>(true, 1, Op::none, Op::transpose, rows, out, in, scale, x, in, 0, w, in, 0, 0.0f, y,
+                  row_stride(stride, out), 0, bias);
 }
 
 #define RETORT_CUDA_GEMM(T)                                                                               \

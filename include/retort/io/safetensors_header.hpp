@@ -65,6 +65,8 @@ class SafetensorsHeaderReader : private nlohmann::json_sax<nlohmann::json> {
   [[nodiscard]] SafetensorsHeader read(std::string_view text) {
     header_ = {};
     depth_ = 0;
+    kept_ = 0;
+    most_kept_ = text.size() + data_bytes_ + spare_bytes;
     Json::sax_parse(text, static_cast<nlohmann::json_sax<Json>*>(this));
     check_layout();
     return std::move(header_);
@@ -73,10 +75,14 @@ class SafetensorsHeaderReader : private nlohmann::json_sax<nlohmann::json> {
  private:
   static constexpr std::string_view metadata_name = "__metadata__";
   static constexpr std::size_t most_numbers = 64;  // of a shape; Shape has fewer
+  // A header may make us keep as many bytes as the file has, and these, which are enough for 50,000 tiny
+  // tensors.
+  static constexpr std::size_t spare_bytes = std::size_t{16} << 20, node_bytes = 256;
 
   std::filesystem::path file_;
   std::size_t data_bytes_;
   SafetensorsHeader header_;
+  std::size_t kept_ = 0, most_kept_ = 0;  // bytes
   int depth_ = 0;  // open brackets: 1 in the header, 2 in a tensor or the metadata, 3 in a list
   bool in_metadata_ = false, had_metadata_ = false;
   std::string name_, field_;  // of the header, and of the tensor or the metadata
@@ -89,6 +95,14 @@ class SafetensorsHeaderReader : private nlohmann::json_sax<nlohmann::json> {
   template <class... Args>
   [[noreturn]] void complain_header(fmt::format_string<Args...> format, Args&&... args) const {
     complain_of_header(file_, format, std::forward<Args>(args)...);
+  }
+
+  /// Counts what is kept: a header of tensors without a byte must not cost many times the file's size.
+  void keep(std::size_t bytes) {
+    kept_ += bytes;
+    if (kept_ > most_kept_)
+      complain_header("its header names {} tensors and {} texts, too many for its size",
+                      header_.tensors.size(), header_.metadata.size());
   }
 
   [[nodiscard]] bool is_known_field() const {
@@ -108,6 +122,7 @@ class SafetensorsHeaderReader : private nlohmann::json_sax<nlohmann::json> {
     if (in_metadata_) {
       if (!value.is_string())
         complain_header("its metadata has {} under {}, expected a text", value.dump(), Json(field_).dump());
+      keep(node_bytes + field_.size() + value.get_ref<const std::string&>().size());
       header_.metadata[field_] = value.get<std::string>();
     } else if (is_known_field() && depth_ == 2) {
       fields_[field_] = std::move(value);
@@ -155,7 +170,10 @@ class SafetensorsHeaderReader : private nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool end_object() override {
-    if (depth_ == 2 && !in_metadata_) header_.tensors[name_] = entry();
+    if (depth_ == 2 && !in_metadata_) {
+      keep(node_bytes + 2 * name_.size());
+      header_.tensors[name_] = entry();
+    }
     --depth_;
     return true;
   }

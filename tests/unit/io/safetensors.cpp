@@ -239,6 +239,7 @@ TEST_CASE("faults of a header are refused with file, tensor and reason") {
 }
 
 TEST_CASE("a long header of something else is refused where it goes wrong") {
+  using Catch::Matchers::Contains;
   const Folder folder("safetensors");
   const auto repeated = [](const char* text, int count) {
     std::string all;
@@ -258,6 +259,16 @@ TEST_CASE("a long header of something else is refused where it goes wrong") {
         "tensor \"a\": shape holds more than 64 numbers");
   CHECK(refusal("{\"a\":{" + repeated("\"{}\":0,", many) + "\"x\":0}}") ==
         "tensor \"a\": the header gives no dtype");
+  // Whatever is right by itself must not cost many times the file's size.
+  const auto empty_tensors = [&](int count) {
+    return "{" + repeated("\"{}\":{{\"dtype\":\"I8\",\"shape\":[0],\"data_offsets\":[0,0]}},", count) +
+           "\"last\":{\"dtype\":\"I8\",\"shape\":[0],\"data_offsets\":[0,0]}}";
+  };
+  CHECK_THAT(refusal(empty_tensors(many)), Contains("tensors and 0 texts, too many for its size"));
+  CHECK_THAT(refusal("{\"__metadata__\":{" + repeated("\"{}\":\"\",", many) + "\"x\":\"\"}}"),
+             Contains("0 tensors and"));
+  write_plainly(folder / "long.safetensors", with_length(empty_tensors(20'000)));
+  CHECK(SafetensorsFile(folder / "long.safetensors").names().size() == 20'001);
 }
 
 TEST_CASE("a file that is missing or none is refused with the system's reason") {

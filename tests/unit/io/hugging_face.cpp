@@ -228,7 +228,14 @@ TEST_CASE("a config.json that is none, and a folder without one, are errors") {
   write_plainly(copy.folder / "config.json", "[1]");
   CHECK(refusal(copy) == "[hugging_face] 'DIR/config.json' holds no JSON object");
   write_plainly(copy.folder / "config.json", std::string(100000, '[') + std::string(100000, ']'));
-  CHECK(refusal(copy) == "[hugging_face] a config.json is nested too deeply");
+  CHECK(refusal(copy) == "[hugging_face] 'DIR/config.json' is nested too deeply");
+  std::string many = "{\"a\":[{}";  // a parser that looks back at each of them would take minutes
+  for (int i = 0; i < 300'000; ++i) many += ",{}";
+  write_plainly(copy.folder / "config.json", many + "]}");
+  CHECK_THAT(refusal(copy), Catch::Matchers::Contains("is missing"));
+  write_plainly(copy.folder / "config.json", std::string(std::size_t{17} << 20, ' '));
+  CHECK(refusal(copy) ==
+        "[hugging_face] 'DIR/config.json' has 17825792 bytes, a configuration has at most 16777216");
   std::filesystem::remove(copy.folder / "config.json");
   CHECK(refusal(copy) == "[read] cannot read 'DIR/config.json': No such file or directory");
 }

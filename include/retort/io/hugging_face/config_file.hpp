@@ -14,6 +14,7 @@
 #include "retort/core/error.hpp"
 #include "retort/core/scalar.hpp"
 #include "retort/io/memory_map.hpp"
+#include "retort/io/shallow_json.hpp"
 
 namespace retort::hugging_face {
 
@@ -28,9 +29,15 @@ class ConfigFile {
   explicit ConfigFile(std::filesystem::path path) : path_(std::move(path)) {
     const MemoryMap map(path_);
     const auto bytes = map.bytes();
+    constexpr std::size_t most_bytes = std::size_t{16} << 20;  // a thousand times what models have
+    if (bytes.size() > most_bytes)
+      fail<FileError>("hugging_face", "'{}' has {} bytes, a configuration has at most {}", path_.string(),
+                      bytes.size(), most_bytes);
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (retort::detail::nested_too_deeply(text))
+      fail<FileError>("hugging_face", "'{}' is nested too deeply", path_.string());
     try {
-      json_ = Json::parse(text, too_deep);
+      json_ = Json::parse(text);
     } catch (const Json::exception& error) {
       fail<FileError>("hugging_face", "'{}' is no JSON: {}", path_.string(), error.what());
     }
@@ -104,10 +111,6 @@ class ConfigFile {
   Json json_;
   std::string prefix_;
 
-  static bool too_deep(int depth, Json::parse_event_t, Json&) {
-    if (depth > 64) fail<FileError>("hugging_face", "a config.json is nested too deeply");
-    return true;
-  }
   [[nodiscard]] std::pair<std::string, const Json*> find(Names names) const {
     for (const char* name : names)
       if (const auto at = json_.find(name); at != json_.end() && !at->is_null()) return {name, &*at};

@@ -9,6 +9,7 @@
 
 #include "retort/io/hugging_face/placement.hpp"
 #include "retort/io/safetensors_file.hpp"
+#include "retort/io/shallow_json.hpp"
 
 namespace retort::hugging_face {
 
@@ -85,13 +86,11 @@ class Tensors {
     const MemoryMap map(index);
     const std::string_view text(reinterpret_cast<const char*>(map.bytes().data()), map.bytes().size());
     std::map<std::string, std::vector<std::string>> shards;  // file -> tensors
+    if (retort::detail::nested_too_deeply(text))
+      fail<FileError>("hugging_face", "'{}' is nested too deeply", index.string());
     try {
-      const auto limit = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-        if (depth > 8) fail<FileError>("hugging_face", "an index is nested too deeply");
-        return true;
-      };
       const auto map_of_weights =
-          nlohmann::json::parse(text, limit).at("weight_map").get<std::map<std::string, std::string>>();
+          nlohmann::json::parse(text).at("weight_map").get<std::map<std::string, std::string>>();
       for (const auto& [tensor, file] : map_of_weights) shards[file].push_back(tensor);
     } catch (const nlohmann::json::exception& error) {
       fail<FileError>("hugging_face", "'{}' is no index of shards: {}", index.string(), error.what());

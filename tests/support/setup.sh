@@ -44,12 +44,23 @@ choose_build_key() {
 # The cores to build and test on; RETORT_JOBS overrides.
 jobs_here() { echo "${RETORT_JOBS:-$(nproc 2>/dev/null || echo 2)}"; }
 
+# Whether there is an nvcc that is new enough for the library.
+find_nvcc() {
+  local nvcc version
+  nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc) || return 1
+  version=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+  [ "$(printf '%s\n' 12.4 "$version" | sort -V | head -n 1)" = 12.4 ]
+}
+
+# Options for CMake besides the preset's.
+configure_with=()
+
 # configure_and_build PRESET [TARGET...]
 configure_and_build() {
   local preset=$1 start=$SECONDS
   shift
   say "Configuring and building, preset $preset, folder build/$preset$RETORT_BUILD_KEY"
-  cmake --preset "$preset"
+  cmake --preset "$preset" "${configure_with[@]}"
   cmake --build --preset "$preset" --parallel "$(jobs_here)" ${1:+--target "$@"}
   echo "Configured and built in $((SECONDS - start)) s"
 }

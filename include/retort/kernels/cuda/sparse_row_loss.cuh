@@ -29,7 +29,8 @@ __global__ void sparse_row_loss_kernel(Divergence divergence, SparseRowLossShape
   const float w = weight[r];
   if (w == 0) {
     if (threadIdx.x == 0) loss[r] = 0;
-    if (shape.gradient) for_few(v, [&](Index i) { z[i] = T(0.0f); });
+    if (shape.gradient)
+      for (Index i = threadIdx.x; i < v; i += blockDim.x) z[i] = T(0.0f);
     return;
   }
   const float factor = static_cast<float>(1 / shape.temperature);

@@ -7,29 +7,35 @@ usage() {
   cat <<'TEXT'
 Usage: bash tests/run.sh [OPTION...] [-- CTEST-OPTION...]
 
-Installs what is missing (Debian and relatives; root or sudo), builds everything and runs all tests.
+Installs what is missing (Debian and relatives; root or sudo), builds everything and runs all tests. Where there is
+nvcc (PATH, /usr/local/cuda/bin) that includes the CUDA device; without a GPU its tests are reported as skipped.
 
   --sanitizers       then also under the address and undefined-behaviour sanitizers
   --only-sanitizers  under the sanitizers alone
+  --no-cuda          leave the CUDA device out
   --no-install       install nothing
   --help             this text
 
 What follows -- goes to ctest: bash tests/run.sh -- --label-regex autograd
-RETORT_SANITIZERS=1 does what --sanitizers does; RETORT_JOBS sets the number of cores used (default: all).
+RETORT_SANITIZERS=1 does what --sanitizers does, RETORT_CUDA=0 what --no-cuda does; RETORT_JOBS sets the number of
+cores used (default: all).
 TEXT
 }
 
 presets=(release)
 install=yes
+cuda=${RETORT_CUDA:-1}
 [ "${RETORT_SANITIZERS:-0}" = 0 ] || presets=(release sanitizers)
 while [ $# -gt 0 ]; do
   case $1 in
     --sanitizers) presets=(release sanitizers) ;;
     --only-sanitizers) presets=(sanitizers) ;;
+    --no-cuda) cuda=0 ;;
     --no-install) install=no ;;
     --help | -h) usage; exit ;;
     --) shift; break ;;
-    *) echo "tests/run.sh: unknown option '$1'; valid are --sanitizers, --only-sanitizers, --no-install, --help" >&2
+    *) echo "tests/run.sh: unknown option '$1'; valid are --sanitizers, --only-sanitizers, --no-cuda, --no-install," \
+         "--help" >&2
        exit 2 ;;
   esac
   shift
@@ -39,8 +45,18 @@ done
 choose_build_key
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"  # threads that wait leave the cores to other programs
 
+if [ "$cuda" = 0 ]; then
+  echo "The CUDA device is left out, as asked."
+elif ! find_nvcc; then
+  echo "The CUDA device is left out: no nvcc of CUDA 12.4 or later in PATH or /usr/local/cuda/bin."
+elif [ "${presets[0]}" = release ]; then
+  presets=(release cuda-tests "${presets[@]:1}")
+fi
+
 for preset in "${presets[@]}"; do
   configure_and_build "$preset"
   say "Testing, preset $preset"
-  ctest --preset "$preset" --parallel "$(jobs_here)" --no-tests=error "$@"
+  no_tests=error
+  [ "$preset" != cuda-tests ] || [ $# -eq 0 ] || no_tests=ignore  # ctest's options may choose none of the device's
+  ctest --preset "$preset" --parallel "$(jobs_here)" --no-tests=$no_tests "$@"
 done

@@ -1,34 +1,18 @@
 // A divergence of one's own, from its formula to a distilled model: the squared Hellinger distance.
 
+#include <CLI/CLI.hpp>
 #include <string>
 
 #include <retort/retort.hpp>
+#if defined(RETORT_HAS_CUDA)
+#include <retort/kernels/cuda/runtime.hpp>
+#endif
+
+#include "hellinger.hpp"
 
 namespace {
 
 using namespace retort;
-
-/// The squared Hellinger distance 1 - sum sqrt(p q), between 0 and 1. Two scalar functions are all that a
-/// divergence is; the rest of this program uses it like one of the library's.
-struct Hellinger {
-  static constexpr const char* name = "hellinger";
-
-  /// phi(p, q) = (sqrt p - sqrt q)^2 / 2. Its sum is that of the formula above, and no summand is negative.
-  template <class N>
-  RETORT_HD N term(N log_p, N log_q) const {
-    using namespace math;
-    const N apart = exp(N(0.5) * log_p) - exp(N(0.5) * log_q);
-    return N(0.5) * apart * apart;
-  }
-  /// q dphi/dq = (q - sqrt(p q)) / 2.
-  template <class N>
-  RETORT_HD N pull(N log_p, N log_q) const {
-    using namespace math;
-    return N(0.5) * (exp(log_q) - exp(N(0.5) * (log_p + log_q)));
-  }
-  template <class F>
-  void each_field(F&&) const {}
-};
 
 // --- Is the gradient right?
 // -----------------------------------------------------------------------------------------
@@ -58,7 +42,7 @@ GradientCheck check_gradient(Index vocabulary) {
 // --- A task small enough for seconds: write a word backwards
 // --------------------------------------------------------
 
-using B = Cpu<float>;
+template <class B>
 using Model = EncoderDecoder<B, T5v11>;
 
 constexpr std::int32_t end_token = 1, first_letter = 2;
@@ -99,8 +83,9 @@ EncoderDecoderConfig sizes(Index width, Index layers) {
 }
 
 /// Trains by any recipe; recipes that never ask a teacher get the model itself.
-template <class Recipe>
+template <class Recipe, class Model>
 void train(const Recipe& recipe, Model& model, const Model& teacher, const Batch& data, int steps) {
+  using B = typename Model::Backend;
   auto optimizer = AdamW{.learning_rate = 5e-3}.on(parameters(model));
   Batches batches(data, {.seed = 1, .batch_size = 64});
   for (int step = 0; step < steps; ++step) {
@@ -116,6 +101,7 @@ void train(const Recipe& recipe, Model& model, const Model& teacher, const Batch
 }
 
 /// Prints how far the student is from the teacher on words that it has never seen, answered by itself.
+template <class Model>
 void report(const char* when, const Model& student, const Model& teacher, const Batch& test) {
   const GenerateOptions options{.max_tokens = 8, .end_token = end_token, .key = RandomKey{7}};
   Batch sampled = test;
@@ -129,21 +115,11 @@ void report(const char* when, const Model& student, const Model& teacher, const 
              spelled(test.prompts[0]), spelled(answers[0]));
 }
 
-}  // namespace
-
-int main() {
-  set_thread_count(1);  // matrices this small gain nothing from a second one
-  for (const Index size : {2, 7, 17}) {
-    const GradientCheck check = check_gradient(size);
-    fmt::print("gradient check, vocabulary {:2}: relative error {:.1e}\n", size, check.relative_error);
-    if (check.relative_error > 1e-6) {
-      fmt::print("the pull is not the derivative of the term: {}\n", check.worst);
-      return 1;
-    }
-  }
-
+/// Everything on one backend: a number type on a device.
+template <class B>
+void distill() {
   const Batch data = words(0, 20000), test = words(1000000, 500);
-  Model teacher(sizes(64, 2), RandomKey{1}), student(sizes(32, 1), RandomKey{2});
+  Model<B> teacher(sizes(64, 2), RandomKey{1}), student(sizes(32, 1), RandomKey{2});
   train(recipes::sft(), teacher, teacher, data, 400);
   train(recipes::sft(), student, teacher, data, 250);
 
@@ -154,4 +130,48 @@ int main() {
   report("before", student, teacher, test);
   train(recipe, student, teacher, data, 350);
   report("after", student, teacher, test);
+}
+
+/// Throws DeviceError where this program or this machine has no CUDA device.
+void require_cuda() {
+#if defined(RETORT_HAS_CUDA)
+  cuda::require_device();
+#else
+  fail<DeviceError>("cuda", "this program was built without RETORT_CUDA");
+#endif
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("A divergence of one's own: checked, then trained with");
+  std::string device = "cpu";
+  app.add_option("--device", device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
+  try {
+    app.parse(argc, argv);
+    if (device == "cuda") require_cuda();
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? 0 : 2;
+  } catch (const DeviceError& error) {
+    fmt::print(stderr, "custom_divergence: {}\n", error.what());
+    return 2;
+  }
+
+  set_thread_count(1);  // matrices this small gain nothing from a second one
+  for (const Index size : {2, 7, 17}) {
+    const GradientCheck check = check_gradient(size);
+    fmt::print("gradient check, vocabulary {:2}: relative error {:.1e}\n", size, check.relative_error);
+    if (check.relative_error > 1e-6) {
+      fmt::print("the pull is not the derivative of the term: {}\n", check.worst);
+      return 1;
+    }
+  }
+#if defined(RETORT_HAS_CUDA)
+  if (device == "cuda") {
+    distill<Cuda<float>>();
+    return 0;
+  }
+#endif
+  distill<Cpu<float>>();
 }

@@ -44,6 +44,14 @@ choose_build_key() {
 # The cores to build and test on; RETORT_JOBS overrides.
 jobs_here() { echo "${RETORT_JOBS:-$(nproc 2>/dev/null || echo 2)}"; }
 
+# Whether there is an nvcc that is new enough for the library.
+find_nvcc() {
+  local nvcc version
+  nvcc=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc) || return 1
+  version=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+  [ "$(printf '%s\n' 12.4 "$version" | sort -V | head -n 1)" = 12.4 ]
+}
+
 # configure_and_build PRESET [TARGET...]
 configure_and_build() {
   local preset=$1 start=$SECONDS

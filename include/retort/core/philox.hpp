@@ -54,7 +54,12 @@ struct RandomKey {
     const auto w = block(index >> 1);
     const bool second = (index & 1) != 0;
     const double radius = std::sqrt(-2 * std::log(to_uniform<double>(w[second ? 2 : 0])));
-    return radius * std::cos(6.283185307179586 * to_uniform<double>(w[second ? 3 : 1]));
+    const double turn = to_uniform<double>(w[second ? 3 : 1]);
+#if defined(__CUDA_ARCH__)
+    return radius * cospi(2 * turn);  // cos would keep a table for huge angles in local memory
+#else
+    return radius * std::cos(6.283185307179586 * turn);
+#endif
   }
 
   friend bool operator==(const RandomKey&, const RandomKey&) = default;

@@ -8,7 +8,7 @@
 
 /// The kernels of the CUDA device, declared: what host code sees of them. Their text is in
 /// kernels/cuda/*.cuh; the library retort::cuda has those of kernels/cuda/*.cu compiled for float and bf16
-/// and the shipped policies, and a user's own policy needs one .cu file (docs/how-to/own-policy-on-a-gpu.md).
+/// and the shipped policies, and a user's own policy needs one .cu file (docs/how-to/cuda.md).
 /// What each does is said where the CPU's is defined, kernels/cpu/*.hpp. All run in the order of one stream;
 /// none waits for the device unless it returns a number to the host.
 namespace retort::kernels {

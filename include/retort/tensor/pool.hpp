@@ -214,7 +214,7 @@ class Pool<CpuDevice> {
 
 /// On a GPU: blocks of the driver's memory, kept in lists by size class and handed out again. Everything runs
 /// on one stream, so a block may be used again as soon as it is given back: what still reads it comes first
-/// in the stream. Defined in kernels/cuda/pool.cpp.
+/// in the stream. Defined in kernels/cuda/runtime.cpp.
 template <>
 class Pool<CudaDevice> {
  public:

@@ -27,10 +27,19 @@ __device__ void for_block_row(bool vectors, Index n, const T* x, F f) {
 #pragma unroll
       for (int j = 0; j < size; ++j) f(i + j, static_cast<float>(v.at[j]));
     }
+#pragma unroll 1
     for (Index i = whole + threadIdx.x; i < n; i += blockDim.x) f(i, static_cast<float>(x[i]));
   } else {
     for (Index i = threadIdx.x; i < n; i += blockDim.x) f(i, static_cast<float>(x[i]));
   }
+}
+
+/// Calls f(i) for the thread's share of 0 to n - 1, where n is too small for unrolled code to be worth its
+/// compile time.
+template <class F>
+__device__ void for_few(Index n, F f) {
+#pragma unroll 1
+  for (Index i = threadIdx.x; i < n; i += blockDim.x) f(i);
 }
 
 /// Adds floats, sixteen at a time in float.

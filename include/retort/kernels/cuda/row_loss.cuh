@@ -13,6 +13,7 @@ namespace cuda {
 
 template <class T>
 __device__ void clear_row(T* x, Index begin, Index end) {
+#pragma unroll 1
   for (Index i = begin + threadIdx.x; i < end; i += blockDim.x) x[i] = T(0.0f);
 }
 
@@ -73,6 +74,7 @@ __global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool 
       for (int j = 0; j < size; ++j) v.at[j] = gradient(i + j, static_cast<float>(v.at[j]));
       v.store(zs + i);
     }
+#pragma unroll 1
     for (Index i = whole + threadIdx.x; i < vs; i += blockDim.x)
       zs[i] = gradient(i, static_cast<float>(zs[i]));
   } else {
@@ -112,6 +114,7 @@ __global__ void cross_entropy_kernel(bool vectors, Index v, Index stride, T* log
       for (int j = 0; j < size; ++j) x.at[j] = slope(i + j, static_cast<float>(x.at[j]));
       x.store(z + i);
     }
+#pragma unroll 1
     for (Index i = whole + threadIdx.x; i < v; i += blockDim.x) z[i] = slope(i, static_cast<float>(z[i]));
   } else {
     for (Index i = threadIdx.x; i < v; i += blockDim.x) z[i] = slope(i, static_cast<float>(z[i]));

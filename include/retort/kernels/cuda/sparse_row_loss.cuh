@@ -34,17 +34,17 @@ __global__ void sparse_row_loss_kernel(Divergence divergence, SparseRowLossShape
     return;
   }
   const float factor = static_cast<float>(1 / shape.temperature);
-  for (Index i = threadIdx.x; i < k; i += blockDim.x) {
+  for_few(k, [&](Index i) {
     kept[i] = static_cast<float>(z[id[i]]);
     p[i] = log_p[r * k + i];
-  }
+  });
   __syncthreads();
-  for (Index i = threadIdx.x; i < k; i += blockDim.x) z[id[i]] = static_cast<T>(none);
+  for_few(k, [&](Index i) { z[id[i]] = static_cast<T>(none); });
   float high = none;
-  for (Index i = threadIdx.x; i < k; i += blockDim.x) high = Highest{}(high, kept[i]);
+  for_few(k, [&](Index i) { high = Highest{}(high, kept[i]); });
   high = block_reduce(high, Highest{}, place_float) * factor;
   Accumulator sum;
-  for (Index i = threadIdx.x; i < k; i += blockDim.x) sum.add(std::exp(kept[i] * factor - high));
+  for_few(k, [&](Index i) { sum.add(std::exp(kept[i] * factor - high)); });
   const double kept_sum = block_reduce(sum.value(), Sum{}, place);
   float tail_high = none;
   for (Index i = threadIdx.x; i < n; i += blockDim.x)
@@ -63,22 +63,22 @@ __global__ void sparse_row_loss_kernel(Divergence divergence, SparseRowLossShape
   const LogNormaliser token{factor, top, static_cast<float>(std::log(total_sum))};
   const LogNormaliser other{factor, tail_high, static_cast<float>(std::log(tail_sum))};
   const double q_tail = below + std::log(tail_sum) - std::log(total_sum);
-  for (Index i = threadIdx.x; i < k; i += blockDim.x) q[i] = token(kept[i]);
+  for_few(k, [&](Index i) { q[i] = token(kept[i]); });
   if (threadIdx.x == 0) {
     p[k] = log_tail[r];
     q[k] = empty ? none : static_cast<float>(q_tail < 0 ? q_tail : 0);
   }
   __syncthreads();
   Accumulator terms, pulls;
-  for (Index i = threadIdx.x; i < outcomes; i += blockDim.x) {
+  for_few(outcomes, [&](Index i) {
     terms.add(divergence.term(p[i], q[i]));
     pulls.add(divergence.pull(p[i], q[i]));
-  }
+  });
   const double d = block_reduce(terms.value(), Sum{}, place);
   const auto total = static_cast<float>(block_reduce(pulls.value(), Sum{}, place));
   if (threadIdx.x == 0) loss[r] = d;
   if (!shape.gradient) {
-    for (Index i = threadIdx.x; i < k; i += blockDim.x) z[id[i]] = static_cast<T>(kept[i]);
+    for_few(k, [&](Index i) { z[id[i]] = static_cast<T>(kept[i]); });
     return;
   }
   const float scale = w * factor;
@@ -90,7 +90,7 @@ __global__ void sparse_row_loss_kernel(Divergence divergence, SparseRowLossShape
     z[i] = static_cast<T>(empty ? 0.0f : std::exp(other(static_cast<float>(z[i]))) * bucket);
   for (Index i = n + threadIdx.x; i < v; i += blockDim.x) z[i] = T(0.0f);
   __syncthreads();
-  for (Index i = threadIdx.x; i < k; i += blockDim.x) z[id[i]] = static_cast<T>(gradient(i));
+  for_few(k, [&](Index i) { z[id[i]] = static_cast<T>(gradient(i)); });
 }
 
 }  // namespace cuda

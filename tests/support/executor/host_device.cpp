@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "executor/executor.hpp"
 #include "retort/core/error.hpp"
 #include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/runtime.hpp"
@@ -183,3 +184,14 @@ RETORT_HOST_GEMM(bf16)
 }  // namespace kernels
 
 }  // namespace retort
+
+namespace retort::test {
+
+// Declared by tests/unit/device/support.hpp.
+int thread_orders();
+void set_thread_order(std::uint64_t order);
+
+int thread_orders() { return 20; }
+void set_thread_order(std::uint64_t order) { executor::set_seed(order); }
+
+}  // namespace retort::test

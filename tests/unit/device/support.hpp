@@ -1,5 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "catch.hpp"
 #include "numbers.hpp"
 #include "retort/core/bf16.hpp"
@@ -20,24 +24,109 @@ namespace retort::test {
 template <class T>
 constexpr double device_tolerance = sizeof(T) == 4 ? 1e-5 : 2e-2;
 
-/// Numbers on the device, and the same numbers (rounded to T) in double.
-template <class T>
-struct Uploaded {
-  Tensor<T, CudaDevice> device;
-  std::vector<double> host;
+using Numbers = std::vector<double>;
 
-  Uploaded(const Shape& shape, const std::vector<double>& values) : host(values) {
-    std::vector<T> rounded;
-    for (auto& x : host) {
-      rounded.push_back(static_cast<T>(static_cast<float>(x)));
-      x = static_cast<double>(static_cast<float>(rounded.back()));
+/// How many orders of a block's threads a kernel is tried in: 20 by the executor, one on a GPU.
+int thread_orders();
+/// Chooses the order of the next launches' threads, where they have one to choose.
+void set_thread_order(std::uint64_t order);
+
+/// Numbers on the device with others around them that no kernel may touch, and the same (rounded to T) in double. They
+/// begin `offset` elements behind a multiple of 256 bytes.
+template <class T>
+class Uploaded {
+ public:
+  Numbers host;
+
+  explicit Uploaded(const Numbers& values, Index offset = 0)
+      : host(values), offset_(static_cast<std::size_t>(offset)) {
+    std::vector<T> all(offset_ + host.size() + behind, static_cast<T>(guard));
+    for (std::size_t i = 0; i < host.size(); ++i) {
+      all[offset_ + i] = static_cast<T>(host[i]);
+      host[i] = as_double(all[offset_ + i]);
     }
-    device = Tensor<T, CudaDevice>::from(shape, rounded);
+    memory_ = Tensor<T, CudaDevice>::from({static_cast<Index>(all.size())}, all);
   }
-  Uploaded(const Shape& shape, std::uint64_t stream, double deviation = 1)
-      : Uploaded(shape, normals<double>(shape.size(), stream, deviation)) {}
-  operator const T*() const { return device.data(); }
+  /// For a result: NaN.
+  static Uploaded room(Index count, Index offset = 0) {
+    return Uploaded(Numbers(static_cast<std::size_t>(count), filling), offset);
+  }
+  /// Standard normal numbers times `deviation`.
+  static Uploaded normal(Index count, std::uint64_t stream, double deviation = 1, Index offset = 0) {
+    return Uploaded(normals<double>(count, stream, deviation), offset);
+  }
+
+  operator T*() { return memory_.data() + offset_; }
+  operator const T*() const { return memory_.data() + offset_; }
+
+  /// What is there now. Fails the test if the numbers around them have changed.
+  [[nodiscard]] Numbers now() const {
+    const auto all = memory_.to_host();
+    Numbers inside;
+    bool untouched = true;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (i >= offset_ && i < offset_ + host.size())
+        inside.push_back(as_double(all[i]));
+      else
+        untouched = untouched && as_double(all[i]) == guard;
+    }
+    CHECK(untouched);
+    return inside;
+  }
+
+ private:
+  static constexpr int guard = 77;
+  static constexpr std::size_t behind = 16;
+  static constexpr double filling = std::is_integral_v<T> ? -7 : std::numeric_limits<double>::quiet_NaN();
+  static double as_double(T x) {
+    if constexpr (std::same_as<T, bf16>)
+      return static_cast<double>(static_cast<float>(x));
+    else
+      return static_cast<double>(x);
+  }
+
+  std::size_t offset_;
+  Tensor<T, CudaDevice> memory_;
 };
+
+inline Uploaded<std::int32_t> uploaded(const std::vector<std::int32_t>& ids) {
+  return Uploaded<std::int32_t>(Numbers(ids.begin(), ids.end()));
+}
+
+/// What `f` returns, a list of Numbers; a failed check if it is not the same bits in every order of threads.
+template <class F>
+std::vector<Numbers> in_every_order(F f) {
+  set_thread_order(0);
+  const std::vector<Numbers> first = f();
+  for (int order = 1; order < thread_orders(); ++order) {
+    set_thread_order(static_cast<std::uint64_t>(order));
+    const std::vector<Numbers> again = f();
+    bool same = again.size() == first.size();
+    for (std::size_t i = 0; same && i < first.size(); ++i)
+      same = std::ranges::equal(again[i], first[i],
+                                [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); });
+    INFO("thread order " << order);
+    CHECK(same);
+  }
+  return first;
+}
+
+/// Largest |got - want| as a share of the largest |want|; infinite if the sizes differ, or where one is not finite and
+/// the other is not the same.
+inline double error_of(const Numbers& got, const Numbers& want) {
+  if (got.size() != want.size()) return HUGE_VAL;
+  double worst = 0, largest = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]))) {
+      if (std::isfinite(want[i])) largest = std::max(largest, std::abs(want[i]));
+      continue;
+    }
+    if (!std::isfinite(got[i]) || !std::isfinite(want[i])) return HUGE_VAL;
+    worst = std::max(worst, std::abs(got[i] - want[i]));
+    largest = std::max(largest, std::abs(want[i]));
+  }
+  return worst == 0 ? 0 : worst / largest;
+}
 
 /// A tensor's numbers in double.
 template <class T>

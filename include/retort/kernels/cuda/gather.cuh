@@ -162,6 +162,7 @@ void append_rows(CudaDevice, const Segments& queries, const Segments& keys, Inde
 
 template <Real T>
 void take_transposed(CudaDevice, Index columns, Index heads, const T* table, const std::int32_t* row, T* y) {
+  if (columns * heads == 0) return;
   cuda::launch(cuda::take_transposed_kernel<T>, static_cast<unsigned>((columns * heads + 127) / 128), 128, 0,
                columns, heads, table, row, y);
 }
@@ -169,6 +170,7 @@ void take_transposed(CudaDevice, Index columns, Index heads, const T* table, con
 template <Real T>
 void scatter_add_transposed(CudaDevice, Index columns, Index heads, Index table_rows, const T* dy,
                             const std::int32_t* row, T* d_table) {
+  if (table_rows * heads == 0) return;
   cuda::launch(cuda::scatter_add_transposed_kernel<T>, static_cast<unsigned>((table_rows * heads + 63) / 64),
                64, 0, columns, heads, table_rows, dy, row, d_table);
 }

@@ -149,6 +149,7 @@ __global__ void join_columns_kernel(bool add, Index parts, Index n, const float*
 
 template <class T, class Term>
 void column_sums(Write write, Index rows, Index n, const Term& term, T* out) {
+  if (n == 0) return;
   const Index parts = (rows + rows_a_block - 1) / rows_a_block;
   const Scratch scratch(static_cast<std::size_t>(std::max<Index>(1, parts * n)) * sizeof(float));
   if (parts > 0)

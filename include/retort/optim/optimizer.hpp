@@ -8,6 +8,7 @@
 
 #include "retort/autograd/parameter.hpp"
 #include "retort/core/policy.hpp"
+#include "retort/kernels/cuda.hpp"
 
 /// The part that all optimizers share. A policy (AdamW, Adafactor, Sgd, or a user's own) says what it keeps
 /// for each parameter and how one step changes one parameter; `Optimizer` does the rest.

@@ -1,6 +1,7 @@
 #include "convert/tokenizer_files.hpp"
 #include "distill/models.hpp"
 #include "retort/io/peft.hpp"
+#include "support/device.hpp"
 
 namespace distill {
 
@@ -20,7 +21,8 @@ std::string base_of_adapters(const Settings& s) {
 
 }  // namespace
 
-std::string export_student(const Settings& s, Model& student) {
+template <retort::Backend B>
+std::string export_student(const Settings& s, Model<B>& student) {
   const std::string& source = s.student.empty() ? s.teacher : s.student;
   const fs::path folder = fs::path(s.out) / "student";
   std::string line = fmt::format("student: {}", folder.string());
@@ -32,9 +34,12 @@ std::string export_student(const Settings& s, Model& student) {
     retort::merge_lora(merged);
   }
   retort::save_hugging_face(merged, folder,
-                            {.dtype = s.dtype, .extra = retort::HuggingFaceFolder(source).config()});
+                            {.dtype = s.export_dtype.value_or(s.device.dtype == "bfloat16" ? "BF16" : "F32"),
+                             .extra = retort::HuggingFaceFolder(source).config()});
   (void)convert::copy_tokenizer_files(source, folder);
   return line;
 }
+
+template std::string export_student(const Settings&, Model<support::CompiledBackend>&);
 
 }  // namespace distill

@@ -69,9 +69,13 @@ inline void add_flags(CLI::App& app, Settings& s) {
       ->check(positive);
   add("--seed", s.seed, "of data order, sampling, dropout and adapters", "Training");
 
+  support::add_device_flags(app, s.device, "Training");
+
   add("--out", s.out, "folder of the run; one that was cut short is continued", "Output");
   app.add_flag("--fresh", s.fresh, "begin anew: remove the files of the run in --out")->group("Output");
-  add("--dtype", s.dtype, "of the exported student's weights", "Output")
+  app.add_option("--export-dtype", s.export_dtype,
+                 "of the exported student's weights: F32, BF16 or F16 (default: as --dtype)")
+      ->group("Output")
       ->check(CLI::IsMember({"F32", "BF16", "F16"}));
   add("--threads", s.threads, "threads; 0: all cores", "Output")->check(not_negative);
 

@@ -1,34 +1,47 @@
 #include "distill/model.hpp"
 
 #include "retort/models/any_model.hpp"
+#include "support/device.hpp"
 
 namespace distill {
 
-Model::Model(Any any) : any_(std::make_unique<Any>(std::move(any))) {}
-Model::Model(Model&&) noexcept = default;
-Model::~Model() = default;
+template <retort::Backend B>
+Model<B>::Model(Any any) : any_(std::make_unique<Any>(std::move(any))) {}
+template <retort::Backend B>
+Model<B>::Model(Model&&) noexcept = default;
+template <retort::Backend B>
+Model<B>::~Model() = default;
 
-const char* Model::family() const {
+template <retort::Backend B>
+const char* Model<B>::family() const {
   return any_->family();
 }
-retort::Index Model::vocabulary() const {
+template <retort::Backend B>
+retort::Index Model<B>::vocabulary() const {
   return any_->vocabulary();
 }
-retort::Head<Backend> Model::head() const {
+template <retort::Backend B>
+retort::Head<B> Model<B>::head() const {
   return any_->head();
 }
-retort::Variable<Backend> Model::hidden(retort::Context<Backend>& context, const retort::Sequences& prompts,
-                                        const retort::Sequences& responses) const {
+template <retort::Backend B>
+retort::Variable<B> Model<B>::hidden(retort::Context<B>& context, const retort::Sequences& prompts,
+                                     const retort::Sequences& responses) const {
   return any_->hidden(context, prompts, responses);
 }
-retort::DecodeState<Backend> Model::start(const retort::Sequences& prompts, retort::Index room) const {
+template <retort::Backend B>
+retort::DecodeState<B> Model<B>::start(const retort::Sequences& prompts, retort::Index room) const {
   return any_->start(prompts, room);
 }
-void Model::advance(retort::DecodeState<Backend>& state, std::span<const std::int32_t> tokens) const {
+template <retort::Backend B>
+void Model<B>::advance(retort::DecodeState<B>& state, std::span<const std::int32_t> tokens) const {
   any_->advance(state, tokens);
 }
-void Model::visit_parameters(const std::function<void(retort::Parameter<Backend>&)>& f) {
+template <retort::Backend B>
+void Model<B>::visit_parameters(const std::function<void(retort::Parameter<B>&)>& f) {
   any_->each_parameter(f);
 }
+
+template class Model<support::CompiledBackend>;
 
 }  // namespace distill

@@ -12,13 +12,13 @@ class AnyModel;
 
 namespace distill {
 
-using Backend = retort::Cpu<float>;
-
 /// A model of any family behind a pointer: a LanguageModel whose families are compiled in one file, so that
-/// the training loop and the evaluation compile without them.
+/// the training loop and the evaluation compile without them. Its members are in model.cpp, compiled once for
+/// each backend, as all of the program that needs a backend is.
+template <retort::Backend B>
 class Model {
  public:
-  using Backend = distill::Backend;
+  using Backend = B;
   using Any = retort::AnyModel<Backend>;
 
   explicit Model(Any any);

@@ -4,6 +4,7 @@
 #include "retort/io/peft.hpp"
 #include "retort/io/policy_json.hpp"
 #include "retort/models/layer_subset.hpp"
+#include "support/device.hpp"
 
 namespace distill {
 
@@ -18,22 +19,25 @@ retort::LoraConfig lora_of(const Settings& s) {
 
 }  // namespace
 
-Model load_model(const fs::path& folder) {
+template <retort::Backend B>
+Model<B> load_model(const fs::path& folder) {
   if (!fs::is_directory(folder))
     fail<FileError>("model", "'{}' {}", folder.string(),
                     fs::exists(folder) ? "is no folder" : "does not exist");
-  return Model(retort::HuggingFaceFolder(folder).load<Backend>());
+  return Model<B>(retort::HuggingFaceFolder(folder).load<B>());
 }
 
-Model make_student(const Settings& s, Model& teacher) {
+template <retort::Backend B>
+Model<B> make_student(const Settings& s, Model<B>& teacher) {
   const bool cut = !s.student_layers.empty() || !s.student_encoder_layers.empty();
   if (s.student.empty() != cut)
     fail<ValueError>("student", "give --student or --student-layers, one of them");
-  if (!cut) return load_model(s.student);
-  return Model(retort::take_layers(teacher.any(), {s.student_layers, s.student_encoder_layers}));
+  if (!cut) return load_model<B>(s.student);
+  return Model<B>(retort::take_layers(teacher.any(), {s.student_layers, s.student_encoder_layers}));
 }
 
-void choose_trained(const Settings& s, Model& student) {
+template <retort::Backend B>
+void choose_trained(const Settings& s, Model<B>& student) {
   if (s.lora_rank > 0)
     retort::add_lora(student.any(), retort::peft_sites(student.any(), s.lora_targets), lora_of(s),
                      retort::RandomKey{s.seed, 0x6c6f7261});
@@ -42,28 +46,43 @@ void choose_trained(const Settings& s, Model& student) {
   if (trained_count(student) == 0) fail<ValueError>("freeze", "nothing is left to train");
 }
 
-nlohmann::json description(const Settings& s, const Model& student) {
+template <retort::Backend B>
+nlohmann::json description(const Settings& s, const Model<B>& student) {
   nlohmann::json json = student.any().visit([](const auto& m) { return retort::model_json(m); });
   if (s.lora_rank > 0) json["lora"] = retort::to_json(lora_of(s));
   return json;
 }
 
-Index weight_count(Model& model) {
+template <retort::Backend B>
+Index weight_count(Model<B>& model) {
   return retort::parameter_count(retort::parameters(model));
 }
-Index trained_count(Model& model) {
+template <retort::Backend B>
+Index trained_count(Model<B>& model) {
   return retort::trainable_count(retort::parameters(model));
 }
 
-bool is_decoder(const Model& model) {
+template <retort::Backend B>
+bool is_decoder(const Model<B>& model) {
   return positions(model).has_value();
 }
 
-std::optional<Index> positions(const Model& model) {
+template <retort::Backend B>
+std::optional<Index> positions(const Model<B>& model) {
   return model.any().visit([](const auto& m) -> std::optional<Index> {
     if constexpr (requires { m.config().positions; }) return m.config().positions;
     return std::nullopt;
   });
 }
+
+using B = support::CompiledBackend;
+template Model<B> load_model(const fs::path&);
+template Model<B> make_student(const Settings&, Model<B>&);
+template void choose_trained(const Settings&, Model<B>&);
+template nlohmann::json description(const Settings&, const Model<B>&);
+template Index weight_count(Model<B>&);
+template Index trained_count(Model<B>&);
+template bool is_decoder(const Model<B>&);
+template std::optional<Index> positions(const Model<B>&);
 
 }  // namespace distill

@@ -12,29 +12,38 @@
 namespace distill {
 
 /// The model of a Hugging Face folder. FileError if there is none.
-[[nodiscard]] Model load_model(const std::filesystem::path& folder);
+template <retort::Backend B>
+[[nodiscard]] Model<B> load_model(const std::filesystem::path& folder);
 
 /// The student: of its folder, or made of layers of the teacher.
-[[nodiscard]] Model make_student(const Settings& settings, Model& teacher);
+template <retort::Backend B>
+[[nodiscard]] Model<B> make_student(const Settings& settings, Model<B>& teacher);
 
 /// Adds the adapters that the settings ask for and freezes weights.
-void choose_trained(const Settings& settings, Model& student);
+template <retort::Backend B>
+void choose_trained(const Settings& settings, Model<B>& student);
 
 /// What the student is, for the configuration of the run: its sizes, and those of its adapters as "lora".
-[[nodiscard]] nlohmann::json description(const Settings& settings, const Model& student);
+template <retort::Backend B>
+[[nodiscard]] nlohmann::json description(const Settings& settings, const Model<B>& student);
 
 /// Number of weights, and of those that are trained.
-[[nodiscard]] retort::Index weight_count(Model& model);
-[[nodiscard]] retort::Index trained_count(Model& model);
+template <retort::Backend B>
+[[nodiscard]] retort::Index weight_count(Model<B>& model);
+template <retort::Backend B>
+[[nodiscard]] retort::Index trained_count(Model<B>& model);
 
 /// Whether prompt and response are one sequence.
-[[nodiscard]] bool is_decoder(const Model& model);
+template <retort::Backend B>
+[[nodiscard]] bool is_decoder(const Model<B>& model);
 
 /// Longest sequence of a decoder; none of an encoder-decoder.
-[[nodiscard]] std::optional<retort::Index> positions(const Model& model);
+template <retort::Backend B>
+[[nodiscard]] std::optional<retort::Index> positions(const Model<B>& model);
 
 /// Writes the student as a Hugging Face folder `<out>/student`, adapters merged, with the tokenizer's files;
 /// and the adapters by themselves as `<out>/adapter`. Returns a line that says where.
-std::string export_student(const Settings& settings, Model& student);
+template <retort::Backend B>
+std::string export_student(const Settings& settings, Model<B>& student);
 
 }  // namespace distill

@@ -6,6 +6,7 @@
 
 #include "retort/optim/any_optimizer.hpp"
 #include "retort/training/run.hpp"
+#include "support/device.hpp"
 
 namespace distill {
 
@@ -18,7 +19,8 @@ constexpr retort::RandomKey evaluation_key{20250707, 1};
 constexpr int samples_shown = 5;
 
 /// Responses of a model: samples, or greedy ones.
-retort::Sequences responses(const Task& t, const Model& model, const Batch& prompts, bool greedy) {
+template <retort::Backend B>
+retort::Sequences responses(const Task<B>& t, const Model<B>& model, const Batch& prompts, bool greedy) {
   auto draw = t.recipe.sampler;
   std::get<retort::Temperature>(draw.filters).value = 1;
   std::get<retort::TopK>(draw.filters).k = greedy ? 1 : 0;
@@ -30,13 +32,14 @@ retort::Sequences responses(const Task& t, const Model& model, const Batch& prom
 
 /// {"reverse_kl": ..., "cross_entropy": ...}, a few examples at a time, with standard errors over these
 /// groups.
-nlohmann::json evaluate(const Task& t) {
+template <retort::Backend B>
+nlohmann::json evaluate(const Task<B>& t) {
   struct Group {
     double sum = 0, tokens = 0;
   };
   std::vector<Group> groups[2];
   const auto add = [&](int which, const retort::AnyObjective& objective, const Batch& batch) {
-    retort::Context<Backend> silent;
+    retort::Context<B> silent;
     const auto loss = retort::objective_loss(objective, silent, t.student, &t.teacher, batch,
                                              retort::Normaliser::of(batch.responses));
     const auto tokens = static_cast<double>(loss.tokens);
@@ -67,7 +70,8 @@ nlohmann::json evaluate(const Task& t) {
 }
 
 /// What both models say to the first held-out prompts.
-void write_samples(const Task& t, const retort::RunFolder& folder, Index step) {
+template <retort::Backend B>
+void write_samples(const Task<B>& t, const retort::RunFolder& folder, Index step) {
   const Batch some = t.held_out.slice(0, std::min(samples_shown, t.held_out.size()));
   const auto teacher = responses(t, t.teacher, some, true), greedy = responses(t, t.student, some, true),
              sampled = responses(t, t.student, some, false);
@@ -87,7 +91,8 @@ void write_samples(const Task& t, const retort::RunFolder& folder, Index step) {
 }
 
 /// The evaluation of the untrained student: computed once, at the beginning of a run.
-nlohmann::json evaluation_before(const Task& t, const retort::RunFolder& folder) {
+template <retort::Backend B>
+nlohmann::json evaluation_before(const Task<B>& t, const retort::RunFolder& folder) {
   const auto path = folder.path() / "before.json";
   if (folder.has_checkpoint()) {
     std::ifstream file(path);
@@ -124,7 +129,8 @@ retort::AnyOptimizer optimizer_of(const Settings& s) {
 
 }  // namespace
 
-Outcome run(Task& t) {
+template <retort::Backend B>
+Outcome run(Task<B>& t) {
   const Settings& s = t.settings;
   retort::RunFolder folder{fs::path(s.out)};
   if (s.fresh) {
@@ -163,5 +169,7 @@ Outcome run(Task& t) {
   write_samples(t, folder, s.steps);
   return outcome;
 }
+
+template Outcome run(Task<support::CompiledBackend>&);
 
 }  // namespace distill

@@ -10,11 +10,12 @@
 namespace distill {
 
 /// What one run needs.
+template <retort::Backend B>
 struct Task {
   const Settings& settings;
   const retort::Tokenizer& tokenizer;
-  const Model& teacher;
-  Model& student;
+  const Model<B>& teacher;
+  Model<B>& student;
   AnyRecipe recipe;
   retort::Batch train, held_out;
   bool has_references;     ///< the held-out examples have responses
@@ -36,6 +37,7 @@ struct Outcome {
 
 /// Trains the student in the run folder, which it continues if it was begun, and writes samples of before and
 /// after.
-Outcome run(Task& task);
+template <retort::Backend B>
+Outcome run(Task<B>& task);
 
 }  // namespace distill

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "retort/core/scalar.hpp"
+#include "support/device.hpp"
 
 namespace distill {
 
@@ -38,7 +39,8 @@ struct Settings {
   std::vector<std::string> lora_targets;
   std::vector<std::string> freeze;
 
-  std::string dtype = "F32";  ///< of the exported student
+  std::optional<std::string> export_dtype;  ///< of the exported student; none: that of the device
+  support::Device device;
   int threads = 0;
 };
 

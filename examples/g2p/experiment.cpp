@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "retort/training/run.hpp"
+#include "support/device.hpp"
 
 namespace g2p {
 
@@ -19,7 +20,7 @@ Questions first_questions(const Questions& all, int count) {
 }
 
 /// Answers to all questions, a few hundred words at a time.
-template <class Sampler>
+template <class Model, class Sampler>
 retort::Sequences answers(const Model& model, const Questions& questions, const Sampler& sampler,
                           int max_tokens) {
   constexpr int at_once = 512;
@@ -40,6 +41,7 @@ retort::Sequences answers(const Model& model, const Questions& questions, const 
 }
 
 /// Some test words with what the model says, greedy and sampled, and a right answer.
+template <class Model>
 void write_samples(const retort::RunFolder& folder, const Model& model, const Vocabulary& vocabulary,
                    const Questions& test, int max_tokens, retort::Index step) {
   const Questions some = first_questions(test, 20);
@@ -54,7 +56,8 @@ void write_samples(const retort::RunFolder& folder, const Model& model, const Vo
 }
 }  // namespace
 
-Experiment::Experiment(const Settings& settings, const Dictionary& dictionary)
+template <retort::Backend B>
+Experiment<B>::Experiment(const Settings& settings, const Dictionary& dictionary)
     : settings_(settings),
       vocabulary_(dictionary),
       train_(training_pairs(entries_of(dictionary, Part::train), vocabulary_)),
@@ -68,12 +71,14 @@ Experiment::Experiment(const Settings& settings, const Dictionary& dictionary)
                                     settings.data, train_.size(), curve_.words.size(), test_.words.size());
 }
 
-Model Experiment::make(const ModelSize& size, std::uint64_t seed) const {
+template <retort::Backend B>
+Model<B> Experiment<B>::make(const ModelSize& size, std::uint64_t seed) const {
   return Model(size.config(vocabulary_.size(), settings_.dropout), {seed, 0x696e6974});
 }
 
-Trained Experiment::run(const std::string& name, const AnyRecipe& recipe, Model& model, const Model* teacher,
-                        double rate, retort::Index steps, std::uint64_t seed) const {
+template <retort::Backend B>
+Trained Experiment<B>::run(const std::string& name, const AnyRecipe& recipe, Model& model,
+                           const Model* teacher, double rate, retort::Index steps, std::uint64_t seed) const {
   const auto path = std::filesystem::path(settings_.out) / name;
   retort::RunFolder folder(path);
   if (settings_.fresh) folder.clear();
@@ -107,11 +112,13 @@ Trained Experiment::run(const std::string& name, const AnyRecipe& recipe, Model&
   return trained;
 }
 
-Score Experiment::validate(const Model& model) const {
+template <retort::Backend B>
+Score Experiment<B>::validate(const Model& model) const {
   return score(answers(model, curve_, retort::Greedy{}, settings_.max_tokens), curve_.references);
 }
 
-void Experiment::load_teacher(Model& model) const {
+template <retort::Backend B>
+void Experiment<B>::load_teacher(Model& model) const {
   const auto folder = std::filesystem::path(settings_.teacher_folder);
   std::ifstream file(folder / "config.json");
   if (!file)
@@ -135,7 +142,8 @@ void Experiment::load_teacher(Model& model) const {
   retort::load_checkpoint_weights(folder / "checkpoint.safetensors", retort::parameters(model));
 }
 
-void Experiment::evaluate(ResultRow& row, const Model& model, const Model* teacher) const {
+template <retort::Backend B>
+void Experiment<B>::evaluate(ResultRow& row, const Model& model, const Model* teacher) const {
   const Score greedy = score(answers(model, test_, retort::Greedy{}, settings_.max_tokens), test_.references);
   const retort::Sequences drawn = answers(model, test_, retort::Temperature{1.0}, settings_.max_tokens);
   const Score sampled = score(drawn, test_.references);
@@ -147,5 +155,7 @@ void Experiment::evaluate(ResultRow& row, const Model& model, const Model* teach
     row.reverse_kl =
         retort::mean_divergence(retort::ReverseKl{}, model, *teacher, retort::numbered(test_.words, drawn));
 }
+
+template class Experiment<support::CompiledBackend>;
 
 }  // namespace g2p

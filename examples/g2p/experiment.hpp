@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "g2p/comparison.hpp"
 #include "g2p/dictionary.hpp"
 #include "g2p/metrics.hpp"
 #include "g2p/recipes.hpp"
@@ -12,11 +13,8 @@
 /// Training and evaluating teacher and students.
 namespace g2p {
 
-using Backend = retort::Cpu<float>;
-using Model = retort::EncoderDecoder<Backend, retort::T5v11>;
-
-/// Thrown to leave the experiment after Ctrl-C; everything is saved.
-struct Stopped {};
+template <retort::Backend B>
+using Model = retort::EncoderDecoder<B, retort::T5v11>;
 
 /// A finished training run.
 struct Trained {
@@ -24,9 +22,13 @@ struct Trained {
   std::vector<CurvePoint> curve = {};  ///< evaluations on validation words on the way
 };
 
-/// Data, vocabulary and settings of the experiment, and what is done with them.
+/// Data, vocabulary and settings of the experiment, and what is done with them on a backend. Its members are
+/// compiled in experiment.cpp, once for each backend.
+template <retort::Backend B>
 class Experiment {
  public:
+  using Model = g2p::Model<B>;
+
   /// FileError if the dictionary has too few words to split. `settings` must outlive the experiment.
   Experiment(const Settings& settings, const Dictionary& dictionary);
 

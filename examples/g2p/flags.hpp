@@ -142,6 +142,8 @@ inline void add_flags(CLI::App& app, Settings& s) {
       ->group("Evaluation")
       ->check(CLI::NonNegativeNumber);
 
+  support::add_device_flags(app, s.device, "Training");
+
   // Of a value given twice the last one counts, so that scripts can pass defaults.
   for (CLI::Option* option : app.get_options())
     if (option->get_items_expected_max() == 1) option->take_last();

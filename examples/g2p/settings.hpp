@@ -8,6 +8,7 @@
 #include "retort/models/encoder_decoder.hpp"
 #include "retort/optim/any_optimizer.hpp"
 #include "retort/optim/schedules.hpp"
+#include "support/device.hpp"
 
 /// Every choice of the experiment.
 namespace g2p {
@@ -58,6 +59,7 @@ struct Settings {
   int evaluation_words = 2000;  ///< of the test part; 0: all
   int curve_words = 500;        ///< of the validation part, while training
   int curve_points = 6;
+  support::Device device;
   int threads = 0;
 };
 

@@ -31,33 +31,32 @@ struct Response {
 /// Called with every token of a single request as it comes.
 using OnToken = std::function<void(std::int32_t)>;
 
-/// A model of a Hugging Face folder.
+/// A model of a Hugging Face folder on some backend.
 class Engine {
  public:
-  /// Throws FileError, see HuggingFaceFolder.
-  explicit Engine(const std::filesystem::path& folder);
-  Engine(Engine&&) noexcept;
-  ~Engine();
+  Engine() = default;
+  Engine(const Engine&) = delete;
+  virtual ~Engine() = default;
 
-  [[nodiscard]] std::string family() const;
-  [[nodiscard]] Index vocabulary() const;
-  [[nodiscard]] Index parameters() const;
-  [[nodiscard]] bool is_decoder() const;
+  [[nodiscard]] virtual std::string family() const = 0;
+  [[nodiscard]] virtual Index vocabulary() const = 0;
+  [[nodiscard]] virtual Index parameters() const = 0;
+  [[nodiscard]] virtual bool is_decoder() const = 0;
 
   /// Tokens of a prompt and its response together, the last one not counted, at most; nothing if any number.
-  [[nodiscard]] std::optional<Index> positions() const;
+  [[nodiscard]] virtual std::optional<Index> positions() const = 0;
 
   /// The responses to each request: one, or of a beam search `settings.samples`, best first. A request is
   /// drawn or decoded greedily as the settings say.
-  [[nodiscard]] std::vector<std::vector<Response>> respond(const std::vector<Request>& requests,
-                                                           const Settings& settings,
-                                                           const std::vector<std::int32_t>& end_tokens,
-                                                           const OnToken& on_token) const;
-
- private:
-  struct Model;
-  std::unique_ptr<Model> model_;
+  [[nodiscard]] virtual std::vector<std::vector<Response>> respond(
+      const std::vector<Request>& requests, const Settings& settings,
+      const std::vector<std::int32_t>& end_tokens, const OnToken& on_token) const = 0;
 };
+
+/// Loads the model of a folder. Throws FileError, see HuggingFaceFolder. Compiled in load.cpp, once for each
+/// backend.
+template <retort::Backend B>
+[[nodiscard]] std::unique_ptr<Engine> load_engine(const std::filesystem::path& folder);
 
 /// The tokenizer of a Hugging Face folder. Throws FileError, see load_tokenizer.
 [[nodiscard]] retort::Tokenizer tokenizer_of(const std::filesystem::path& folder);

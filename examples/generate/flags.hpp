@@ -55,6 +55,7 @@ inline void add_flags(CLI::App& app, Settings& s) {
   output(app.add_option("--batch", s.batch, "sequences at a time"))
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  support::add_device_flags(app, s.device, "Output");
   output(app.add_option("--threads", s.threads, "threads; 0: all cores"))
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);

@@ -54,13 +54,16 @@ void print_summary(const Engine& engine, const Counts& c) {
 
 int run(const Settings& s, double start) {
   check(s);
+  support::require(s.device);
   if (s.threads > 0) retort::set_thread_count(s.threads);
   const std::vector<Prompt> prompts = prompts_of(s);
   const retort::PromptFormat format = format_of(s);
   Output output(s);
 
   auto loading = std::async(std::launch::async, [&] { return tokenizer_of(s.model); });
-  const Engine engine{s.model};
+  const std::unique_ptr<Engine> loaded =
+      support::with_backend(s.device, [&]<class B>(B) { return load_engine<B>(s.model); });
+  const Engine& engine = *loaded;
   const retort::Tokenizer tokenizer = loading.get();
   if (engine.vocabulary() < tokenizer.vocabulary())
     fail<ValueError>("tokenizer",

@@ -1,6 +1,7 @@
 #include "generate/model.hpp"
 #include "retort/generate/any_sampler.hpp"
 #include "retort/generate/beam_search.hpp"
+#include "support/device.hpp"
 
 namespace generator {
 
@@ -28,9 +29,15 @@ Sequences sequences_of(const std::vector<Request>& requests) {
 
 }  // namespace
 
-std::vector<std::vector<Response>> Engine::respond(const std::vector<Request>& requests, const Settings& s,
-                                                   const std::vector<std::int32_t>& end_tokens,
-                                                   const OnToken& on_token) const {
+template <retort::Backend B>
+EngineOn<B>::EngineOn(retort::AnyModel<B> model)
+    : model_(std::move(model)), parameters_(retort::parameter_count(retort::parameters(model_))) {}
+
+template <retort::Backend B>
+std::vector<std::vector<Response>> EngineOn<B>::respond(const std::vector<Request>& requests,
+                                                        const Settings& s,
+                                                        const std::vector<std::int32_t>& end_tokens,
+                                                        const OnToken& on_token) const {
   constexpr std::int32_t none = -1;
   std::vector<std::vector<Response>> responses(requests.size());
   const auto is_end = [&](std::int32_t token) {
@@ -38,7 +45,7 @@ std::vector<std::vector<Response>> Engine::respond(const std::vector<Request>& r
   };
   if (s.searches()) {
     const auto found = retort::beam_search(
-        model_->any, sequences_of(requests),
+        model_, sequences_of(requests),
         {.beams = *s.beams,
          .max_tokens = s.max_tokens,
          .end_token = none,
@@ -53,7 +60,7 @@ std::vector<std::vector<Response>> Engine::respond(const std::vector<Request>& r
   }
   std::vector<std::uint64_t> streams;
   for (const Request& r : requests) streams.push_back(r.stream);
-  const auto generated = retort::generate(model_->any, sequences_of(requests), streams, sampler_of(s),
+  const auto generated = retort::generate(model_, sequences_of(requests), streams, sampler_of(s),
                                           {.max_tokens = s.max_tokens,
                                            .end_token = none,
                                            .key = retort::RandomKey{s.seed},
@@ -72,31 +79,31 @@ std::vector<std::vector<Response>> Engine::respond(const std::vector<Request>& r
   return responses;
 }
 
-std::string Engine::family() const {
-  return model_->any.family();
+template <retort::Backend B>
+std::string EngineOn<B>::family() const {
+  return model_.family();
 }
-Index Engine::vocabulary() const {
-  return model_->any.vocabulary();
-}
-
-Index Engine::parameters() const {
-  Index sum = 0;
-  model_->any.each_parameter([&](const auto& p) { sum += p.shape().size(); });
-  return sum;
+template <retort::Backend B>
+Index EngineOn<B>::vocabulary() const {
+  return model_.vocabulary();
 }
 
-bool Engine::is_decoder() const {
-  return model_->any.visit(
+template <retort::Backend B>
+bool EngineOn<B>::is_decoder() const {
+  return model_.visit(
       []<class M>(const M&) { return std::same_as<typename M::Config, retort::DecoderConfig>; });
 }
 
-std::optional<Index> Engine::positions() const {
-  return model_->any.visit([](const auto& m) -> std::optional<Index> {
+template <retort::Backend B>
+std::optional<Index> EngineOn<B>::positions() const {
+  return model_.visit([](const auto& m) -> std::optional<Index> {
     if constexpr (requires { m.config().positions; })
       return m.config().positions;
     else
       return std::nullopt;
   });
 }
+
+template class EngineOn<support::CompiledBackend>;
 
 }  // namespace generator

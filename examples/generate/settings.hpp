@@ -5,6 +5,7 @@
 #include <string>
 
 #include "retort/core/scalar.hpp"
+#include "support/device.hpp"
 
 /// What the command line says.
 namespace generator {
@@ -34,6 +35,7 @@ struct Settings {
   std::optional<std::string> out;
   std::optional<std::string> output_format;  ///< text or jsonl
   Index batch = 8;                           ///< sequences at a time
+  support::Device device;
   int threads = 0;
   bool quiet = false;
 

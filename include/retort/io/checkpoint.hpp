@@ -22,9 +22,9 @@ namespace detail {
 inline constexpr const char* checkpoint_format = "retort.checkpoint 1";
 
 template <Backend B>
-std::vector<TensorDestination<B>> checkpoint_weights(const ParameterList<B>& parameters) {
-  std::vector<TensorDestination<B>> tensors;
-  for (auto* p : parameters) tensors.push_back({"model/" + p->name, &p->value});
+std::vector<TensorDestination> checkpoint_weights(const ParameterList<B>& parameters) {
+  std::vector<TensorDestination> tensors;
+  for (auto* p : parameters) tensors.emplace_back("model/" + p->name, &p->value);
   return tensors;
 }
 
@@ -89,8 +89,7 @@ void save_checkpoint(const std::filesystem::path& path, const ParameterList<B>& 
                      const nlohmann::json& state, const std::function<void(SafetensorsWriter&)>& more = {}) {
   SafetensorsWriter writer;
   for (const auto* p : parameters) writer.add("model/" + p->name, p->value);
-  optimizer.each_state(
-      [&](const std::string& name, const TensorOf<B>& t) { writer.add("optimizer/" + name, t); });
+  optimizer.each_state([&](const std::string& name, const auto& t) { writer.add("optimizer/" + name, t); });
   nlohmann::json updates = nlohmann::json::object();
   for (std::size_t i = 0; i < optimizer.updates().size(); ++i)
     updates[optimizer.parameters()[i]->name] = optimizer.updates()[i];
@@ -126,11 +125,10 @@ template <class Policy, Backend B>
                     *difference);
   auto counts = detail::read_counts(file, optimizer);
   auto tensors = detail::checkpoint_weights(parameters);
-  optimizer.each_state([&](const std::string& name, TensorOf<B>& t) {
-    tensors.push_back({"optimizer/" + name, &t});
-  });
+  optimizer.each_state(
+      [&](const std::string& name, auto& t) { tensors.emplace_back("optimizer/" + name, &t); });
   if (more) more(file);
-  read_tensors<B>(file, tensors, [](const std::string& name) { return !name.starts_with("method/"); });
+  read_tensors(file, tensors, [](const std::string& name) { return !name.starts_with("method/"); });
   optimizer.restore_counts(counts.steps, std::move(counts.updates));
   return state;
 }
@@ -142,7 +140,7 @@ void load_checkpoint_weights(const std::filesystem::path& path, const ParameterL
   const SafetensorsFile file(path);
   detail::verify_checkpoint(file);
   auto tensors = detail::checkpoint_weights(parameters);
-  read_tensors<B>(file, tensors, [](const std::string& name) { return name.starts_with("model/"); });
+  read_tensors(file, tensors, [](const std::string& name) { return name.starts_with("model/"); });
 }
 
 }  // namespace retort

@@ -10,19 +10,21 @@
 #include <string_view>
 #include <type_traits>
 
+#include "retort/core/scalar.hpp"
+
 /// Element types of tensors in files, and their conversion to the types a program computes with.
 namespace retort {
 
 /// What a tensor of a file can be read into and written from.
 template <class T>
-concept FileScalar = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, std::int32_t> ||
-    std::same_as<T, std::int64_t>;
+concept FileScalar = Real<T> || std::same_as<T, std::int32_t> || std::same_as<T, std::int64_t>;
 
 /// The safetensors name of a type.
 template <FileScalar T>
 constexpr std::string_view dtype_name() {
   if constexpr (std::same_as<T, float>) return "F32";
   if constexpr (std::same_as<T, double>) return "F64";
+  if constexpr (std::same_as<T, bf16>) return "BF16";
   if constexpr (std::same_as<T, std::int32_t>) return "I32";
   if constexpr (std::same_as<T, std::int64_t>) return "I64";
 }
@@ -61,18 +63,6 @@ struct Half {
   }
 };
 
-/// bfloat16: the upper half of a float.
-struct BFloat16 {
-  std::uint16_t bits;
-  explicit operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
-  /// The nearest bfloat16, of two equally near the even one; NaN stays NaN.
-  static BFloat16 nearest(float x) {
-    const std::uint32_t b = std::bit_cast<std::uint32_t>(x);
-    const bool nan = (b & 0x7fffffffu) > 0x7f800000u;
-    return {static_cast<std::uint16_t>(nan ? (b >> 16 | 0x40u) : (b + 0x7fffu + (b >> 16 & 1u)) >> 16)};
-  }
-};
-
 /// A float from which rounding to 11 or fewer bits gives what rounding `x` itself would: rounded to odd.
 inline float odd_float(double x) {
   const auto f = static_cast<float>(x);
@@ -85,15 +75,24 @@ inline float odd_float(float x) {
   return x;
 }
 
-/// Whether elements of the named type can be read as `T`: floating-point ones as float or double, integers as
-/// anything.
+/// Whether elements of the named type can be read as `T`: floating-point ones as float, double or bf16,
+/// integers as anything.
 template <FileScalar T>
 constexpr bool can_convert(std::string_view dtype) {
   if (dtype == "I64" || dtype == "I32") return true;
-  return std::floating_point<T> && (dtype == "F64" || dtype == "F32" || dtype == "F16" || dtype == "BF16");
+  return Real<T> && (dtype == "F64" || dtype == "F32" || dtype == "F16" || dtype == "BF16");
 }
 
 namespace detail {
+
+/// The nearest bf16 to a number of a file, rounded once.
+template <class From>
+bf16 nearest_bf16(From x) {
+  if constexpr (std::is_class_v<From>)
+    return bf16(static_cast<float>(x));
+  else
+    return bf16(odd_float(static_cast<double>(x)));
+}
 
 /// The index of the first element that `T` cannot hold, or -1: an I64 beyond an int32. Rounding is no such.
 template <class From, class T>
@@ -106,7 +105,9 @@ std::ptrdiff_t convert_elements(const std::byte* from, std::span<T> to) {
       std::memcpy(&x, from + i * sizeof x, sizeof x);
       if constexpr (std::integral<From> && std::integral<T>)
         if (static_cast<From>(static_cast<T>(x)) != x) return static_cast<std::ptrdiff_t>(i);
-      if constexpr (std::is_class_v<From>)
+      if constexpr (std::same_as<T, bf16>)
+        to[i] = nearest_bf16(x);
+      else if constexpr (std::is_class_v<From>)
         to[i] = static_cast<T>(static_cast<float>(x));
       else
         to[i] = static_cast<T>(x);
@@ -123,11 +124,11 @@ template <FileScalar T>
 std::ptrdiff_t convert(std::string_view dtype, const std::byte* from, std::span<T> to) {
   if (dtype == "I64") return detail::convert_elements<std::int64_t>(from, to);
   if (dtype == "I32") return detail::convert_elements<std::int32_t>(from, to);
-  if constexpr (std::floating_point<T>) {
+  if constexpr (Real<T>) {
     if (dtype == "F64") return detail::convert_elements<double>(from, to);
     if (dtype == "F32") return detail::convert_elements<float>(from, to);
     if (dtype == "F16") return detail::convert_elements<Half>(from, to);
-    if (dtype == "BF16") return detail::convert_elements<BFloat16>(from, to);
+    if (dtype == "BF16") return detail::convert_elements<bf16>(from, to);
   }
   return 0;
 }
@@ -138,18 +139,19 @@ constexpr bool can_write(std::string_view dtype) {
 }
 
 /// Converts to the named type, which `can_write` has allowed, each element to the nearest (ties to even).
-template <std::floating_point T>
+template <Real T>
 void convert_to(std::string_view dtype, std::span<const T> from, std::byte* to) {
+  using Wide = Statistic<T>;  // what holds every T and is rounded to what is narrower
   const auto all = [&]<class To>(To, auto f) {
     for (std::size_t i = 0; i < from.size(); ++i) {
-      const To value = f(from[i]);
+      const To value = f(static_cast<Wide>(from[i]));
       std::memcpy(to + i * sizeof value, &value, sizeof value);
     }
   };
-  if (dtype == "F64") all(double{}, [](T x) { return static_cast<double>(x); });
-  if (dtype == "F32") all(float{}, [](T x) { return static_cast<float>(x); });
-  if (dtype == "F16") all(Half{}, [](T x) { return Half::nearest(odd_float(x)); });
-  if (dtype == "BF16") all(BFloat16{}, [](T x) { return BFloat16::nearest(odd_float(x)); });
+  if (dtype == "F64") all(double{}, [](Wide x) { return static_cast<double>(x); });
+  if (dtype == "F32") all(float{}, [](Wide x) { return static_cast<float>(x); });
+  if (dtype == "F16") all(Half{}, [](Wide x) { return Half::nearest(odd_float(x)); });
+  if (dtype == "BF16") all(bf16{}, [](Wide x) { return bf16(odd_float(x)); });
 }
 
 }  // namespace retort

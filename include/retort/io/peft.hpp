@@ -195,18 +195,18 @@ LoraConfig load_peft(Model& model, const std::filesystem::path& folder) {
   } catch (const ValueError& error) {
     fail<FileError>("load_peft", "'{}': {}", file.path().string(), error.what());
   }
-  std::vector<TensorDestination<B>> destinations;
+  std::vector<TensorDestination> destinations;
   adapted.each_linear([&](nn::Linear<B>& linear) {
     for (auto& adapter : linear.adapters) {
       const LoraSite site{linear.name(), adapter.first_row, adapter.rows()};
       const auto at = std::ranges::find(found, site, &detail::PeftModule::site);
       if (at == found.end()) continue;  // one that the model had before
       const std::string name = std::string(prefix) + at->name;
-      destinations.push_back({name + ".lora_A.weight", &adapter.a.value});
-      destinations.push_back({name + ".lora_B.weight", &adapter.b.value});
+      destinations.emplace_back(name + ".lora_A.weight", &adapter.a.value);
+      destinations.emplace_back(name + ".lora_B.weight", &adapter.b.value);
     }
   });
-  read_tensors<B>(tensors, destinations);
+  read_tensors(tensors, destinations);
   model = std::move(adapted);
   return config;
 }

@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "retort/core/policy.hpp"
+#include "retort/tensor/device.hpp"
 
 /// Policies as JSON, for the configuration of a run and its comparison with a checkpoint's.
 namespace retort {
@@ -72,6 +73,12 @@ template <class Model>
   nlohmann::json json = to_json(model.config());
   json["family"] = Model::Family::name;
   return json;
+}
+
+/// What a run computes on and in: {"device": "cuda", "dtype": "bfloat16"}.
+template <Backend B>
+[[nodiscard]] nlohmann::json backend_json() {
+  return {{"device", B::Device::name}, {"dtype", scalar_name<typename B::Scalar>()}};
 }
 
 /// The first value, in alphabetic order of the paths, in which two configurations differ, as a sentence:

@@ -62,8 +62,8 @@ class SafetensorsFile {
     return can_convert<T>(dtype(name));
   }
 
-  /// The elements, row-major, converted to `T`. Floating-point types become float or double (rounded if need
-  /// be), integers anything that holds them.
+  /// The elements, row-major, converted to `T`. Floating-point types become float, double or bf16 (rounded if
+  /// need be), integers anything that holds them.
   template <FileScalar T>
   void read(const std::string& name, std::span<T> to) const {
     const SafetensorsEntry& entry = find(name);

@@ -56,7 +56,7 @@ class SafetensorsWriter {
   /// Adds a tensor that is stored as `dtype` (F64, F32, BF16 or F16, else ValueError), each element rounded
   /// to the nearest. `fill(first, to)` is asked for elements [first, first + to.size()) in `write`, block by
   /// block, so that there is never a second copy of the tensor.
-  template <std::floating_point T>
+  template <Real T>
   void add_as(std::string_view dtype, std::string name, const Shape& shape,
               std::function<void(Index, std::span<T>)> fill) {
     if (!can_write(dtype))

@@ -5,6 +5,7 @@
 #include "retort/autograd/parameter.hpp"
 #include "retort/core/philox.hpp"
 #include "retort/kernels/cpu/random.hpp"
+#include "retort/kernels/cuda.hpp"
 
 namespace retort {
 

@@ -6,6 +6,7 @@
 
 #include "retort/autograd/parameter.hpp"
 #include "retort/kernels/cpu/map.hpp"
+#include "retort/kernels/cuda.hpp"
 
 /// Clipping by the global norm (Pascanu et al. 2013): all gradients are scaled together, in the optimizer's
 /// one pass over them, so clipping costs one reading of the gradients.

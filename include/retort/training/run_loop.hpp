@@ -77,7 +77,8 @@ template <class Teacher>
 
 /// Repeats `method` in `folder`, which then holds config.json, metrics.jsonl and checkpoint.safetensors. When
 /// the folder holds a checkpoint of the same configuration, the run continues from it, bit-identical to one
-/// that was never interrupted. `recipe` describes the method, `inputs` data and teacher, `config` what else
+/// that was never interrupted; a device other than the CPU and its number type belong to the configuration.
+/// `recipe` describes the method, `inputs` data and teacher, `config` what else
 /// decides the run (model sizes, say). `evaluate()` returns a JSON object for the metrics (error rates, say).
 ///
 /// Throws FileError if the folder cannot be used, NumericError when a loss, a gradient or a
@@ -87,11 +88,12 @@ RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& li
                    Optimizer<Policy, B>& optimizer, const RunOptions& options, const nlohmann::json& recipe,
                    const nlohmann::json& inputs, const nlohmann::json& config,
                    const std::function<nlohmann::json()>& evaluate) {
-  const nlohmann::json all{{"run", to_json(options)},
-                           {"recipe", recipe},
-                           {"optimizer", to_json(optimizer.policy())},
-                           {"inputs", inputs},
-                           {"setting", config}};
+  nlohmann::json all{{"run", to_json(options)},
+                     {"recipe", recipe},
+                     {"optimizer", to_json(optimizer.policy())},
+                     {"inputs", inputs},
+                     {"setting", config}};
+  if (!std::same_as<typename B::Device, CpuDevice>) all["backend"] = backend_json<B>();
   RunResult result;
   if (folder.has_checkpoint()) {
     const auto state = load_checkpoint(folder.checkpoint_path(), list, optimizer, all, [&](const auto& file) {

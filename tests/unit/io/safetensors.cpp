@@ -123,7 +123,7 @@ TEST_CASE("a file of the reference implementation is read") {
 TEST_CASE("half precision: all values of both formats are exact") {
   for (int bits = 0; bits < 65536; ++bits) {
     const auto word = static_cast<std::uint16_t>(bits);
-    const float half = static_cast<float>(Half{word}), brain = static_cast<float>(BFloat16{word});
+    const float half = static_cast<float>(Half{word}), brain = static_cast<float>(std::bit_cast<bf16>(word));
     const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
     const double sign = bits & 0x8000 ? -1 : 1;
     if (exponent == 31 && fraction != 0) {

@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <set>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "retort/core/parallel.hpp"
 #include "retort/io/hugging_face/tensors.hpp"
 
-/// Weights from the memory map of the files straight into a model's parameters, converted on the way.
+/// Weights from the memory map of the files into a model's parameters, converted on the way.
 namespace retort::hugging_face {
 
 namespace detail {
@@ -22,16 +25,17 @@ struct Block {
   Index first, rows, columns;
 };
 
-/// Converts a block and gives the file's pages back.
+/// Converts a block, into the host's memory of its parameter, and gives the file's pages back.
 template <Backend B>
-void read_block(const Block<B>& block, std::vector<typename B::Scalar>& scratch) {
+void read_block(const Block<B>& block, typename B::Scalar* parameter,
+                std::vector<typename B::Scalar>& scratch) {
   using T = typename B::Scalar;
   const auto& dtype = block.from->dtype();
   const Index width = static_cast<Index>(dtype_bytes(dtype)) * block.columns;
   const auto bytes = block.from->bytes().subspan(static_cast<std::size_t>(block.first * width),
                                                  static_cast<std::size_t>(block.rows * width));
   const auto count = static_cast<std::size_t>(block.rows * block.columns);
-  T* to = block.to->data();
+  T* to = parameter + block.to->first();
   if (!block.to->transposed) {
     convert<T>(dtype, bytes.data(), std::span(to + block.first * block.columns, count));
   } else {  // the file's rows are the parameter's columns
@@ -43,6 +47,38 @@ void read_block(const Block<B>& block, std::vector<typename B::Scalar>& scratch)
         to[c * stride + block.first + r] = scratch[static_cast<std::size_t>(r * block.columns + c)];
   }
   block.from->file->drop(bytes);
+}
+
+/// Converts blocks of any parameters. Those of a device are put together on the host, one at a time.
+template <Backend B>
+void read_blocks(std::vector<Block<B>> blocks) {
+  using T = typename B::Scalar;
+  // In the order of the files, so that the disk is read from front to back.
+  std::ranges::stable_sort(blocks, {}, [](const auto& b) { return b.from->bytes().data(); });
+  std::vector<std::vector<T>> scratch(static_cast<std::size_t>(thread_count()));
+  const auto read = [&](std::span<const Block<B>> some, auto memory_of) {
+    parallel_each(std::ssize(some), 2, [&](Index i) {
+      const Block<B>& block = some[static_cast<std::size_t>(i)];
+      read_block(block, memory_of(*block.to->parameter), scratch[static_cast<std::size_t>(thread_index())]);
+    });
+  };
+  if constexpr (std::same_as<typename B::Device, CpuDevice>) {
+    read(blocks, [](Parameter<B>& p) { return p.value.data(); });
+  } else {
+    std::vector<Parameter<B>*> order;
+    std::map<const Parameter<B>*, std::vector<Block<B>>> of;
+    for (const auto& block : blocks) {
+      auto& own = of[block.to->parameter];
+      if (own.empty()) order.push_back(block.to->parameter);
+      own.push_back(block);
+    }
+    std::vector<T> host;
+    for (auto* p : order) {
+      host.resize(static_cast<std::size_t>(p->value.size()));
+      read(of[p], [&](Parameter<B>&) { return host.data(); });
+      memory::from_host(typename B::Device{}, host.data(), p->value.data(), p->value.size());
+    }
+  }
 }
 
 }  // namespace detail
@@ -94,13 +130,7 @@ void load_weights(const Tensors& tensors, const FileLayout& layout,
   if (!problems.empty())
     fail<FileError>("load", "'{}' does not fit: {}", tensors.folder().string(), problems);
 
-  // In the order of the files, so that the disk is read from front to back.
-  std::ranges::stable_sort(blocks, {}, [](const auto& b) { return b.from->bytes().data(); });
-  std::vector<std::vector<typename B::Scalar>> scratch(static_cast<std::size_t>(thread_count()));
-  parallel_each(std::ssize(blocks), 2, [&](Index i) {
-    detail::read_block(blocks[static_cast<std::size_t>(i)],
-                       scratch[static_cast<std::size_t>(thread_index())]);
-  });
+  detail::read_blocks(std::move(blocks));
 }
 
 /// Whether two tensors have the same bytes.

@@ -55,10 +55,8 @@ struct Placement {
     if (shape.rank() == 1) return {rows};
     return transposed ? Shape{shape[1], rows} : Shape{rows, shape[1]};
   }
-  /// The parameter's first element that the tensor holds.
-  [[nodiscard]] typename B::Scalar* data() const {
-    return parameter->value.data() + first_row * (parameter->value.size() / parameter->shape()[0]);
-  }
+  /// The place in the parameter of the first element that the tensor holds.
+  [[nodiscard]] Index first() const { return first_row * (parameter->value.size() / parameter->shape()[0]); }
 };
 
 namespace detail {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,15 +29,26 @@ template <Backend B>
 void add_to(SafetensorsWriter& writer, const std::string& name, const Placement<B>& p,
             const std::string& dtype) {
   using T = typename B::Scalar;
-  const T* from = p.data();
   const Shape shape = p.file_shape();
   const Index outputs = p.rows, stride = p.transposed ? p.parameter->shape()[1] : 0;
-  writer.add_as<T>(dtype, name, shape, [=, transposed = p.transposed](Index first, std::span<T> to) {
+  // On a device: the parameter's copy on the host, from the tensor's first element to its last.
+  const auto copy = std::make_shared<std::vector<T>>();
+  const auto fill = [=, count = shape.size(), value = p.parameter->value, begin = p.first(),
+                     transposed = p.transposed](Index first, std::span<T> to) {
+    const T* from = nullptr;
+    if constexpr (std::same_as<typename B::Device, CpuDevice>) {
+      from = value.data() + begin;
+    } else {
+      if (first == 0) *copy = value.to_host();
+      from = copy->data() + begin;
+    }
     for (std::size_t i = 0; i < to.size(); ++i) {
       const Index at = first + static_cast<Index>(i);
       to[i] = transposed ? from[at % outputs * stride + at / outputs] : from[at];
     }
-  });
+    if (first + std::ssize(to) == count) std::vector<T>().swap(*copy);
+  };
+  writer.add_as<T>(dtype, name, shape, fill);
 }
 
 /// The name as transformers writes it.

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "g2p/settings.hpp"
+
+namespace g2p {
+
+/// Thrown to leave the experiment after Ctrl-C; everything is saved.
+struct Stopped {};
+
+/// The whole experiment on a backend: trains teacher and students, prints the table, and writes results and
+/// picture. Compiled in comparison.cpp, once for each backend.
+template <retort::Backend B>
+void compare(const Settings& settings);
+
+}  // namespace g2p

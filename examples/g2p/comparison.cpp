@@ -34,7 +34,8 @@ void compare(const Settings& settings) {
   using Model = g2p::Model<B>;
   if (settings.threads > 0) retort::set_thread_count(settings.threads);
   const std::vector<Entrant> list = entrants(settings);
-  const Dictionary dictionary = read_dictionary(settings.data);
+  const Dictionary dictionary = read_dictionary(
+      settings.data, {.most_letters = settings.most_letters, .most_phonemes = settings.most_phonemes});
   const Experiment<B> experiment(settings, dictionary);
   describe_data(dictionary, experiment, settings.data);
 
@@ -98,6 +99,9 @@ void compare(const Settings& settings) {
                      {"schedule", settings.schedule},
                      {"batch_size", settings.batch_size},
                      {"optimizer", settings.optimizer},
+                     {"warm_up", settings.warm_up},
+                     {"most_letters", settings.most_letters},
+                     {"most_phonemes", settings.most_phonemes},
                      {"clip_norm", settings.clip_norm},
                      {"dropout", settings.dropout},
                      {"temperature", settings.temperature},

@@ -73,7 +73,8 @@ Experiment<B>::Experiment(const Settings& settings, const Dictionary& dictionary
 
 template <retort::Backend B>
 Model<B> Experiment<B>::make(const ModelSize& size, std::uint64_t seed) const {
-  return Model(size.config(vocabulary_.size(), settings_.dropout), {seed, 0x696e6974});
+  return Model(size.config(vocabulary_.size(), settings_.dropout, settings_.buckets, settings_.max_distance),
+               {seed, 0x696e6974});
 }
 
 template <retort::Backend B>
@@ -87,7 +88,9 @@ Trained Experiment<B>::run(const std::string& name, const AnyRecipe& recipe, Mod
       .batch_size = settings_.batch_size,
       .micro_batch = settings_.micro_batch,
       .clip_norm = settings_.clip_norm,
-      .schedule = retort::parse_schedule(settings_.schedule, steps / 20),
+      .schedule = retort::parse_schedule(
+          settings_.schedule,
+          static_cast<retort::Index>(settings_.warm_up * static_cast<double>(steps) + 1e-9)),
       .seed = seed,
       .evaluate_every = std::max<retort::Index>(1, steps / settings_.curve_points),
       .checkpoint_every = std::max<retort::Index>(1, steps / settings_.curve_points),

@@ -39,6 +39,13 @@ inline void add_flags(CLI::App& app, Settings& s) {
   app.add_flag("--full", s.full, "three seeds, seven divergences, lambda 0, 0.5 and 1; mean and deviation");
   app.add_flag("--fresh", s.fresh, "begin anew: remove the files of the same runs in --out");
 
+  app.add_option("--most-letters", s.most_letters, "longer words are skipped and counted")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--most-phonemes", s.most_phonemes, "longer pronunciations are skipped and counted")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+
   app.add_option("--recipes", s.recipes,
                  "sft, seq_kd, supervised_kd, imit_kd, f_distill, on_policy_kd, gkd (default: all)")
       ->delimiter(',')
@@ -80,6 +87,15 @@ inline void add_flags(CLI::App& app, Settings& s) {
       ->group("Models")
       ->check(CLI::Range(0.0, 0.99));
 
+  app.add_option("--buckets", s.buckets, "of relative positions")
+      ->capture_default_str()
+      ->group("Models")
+      ->check(CLI::Range(4, 1024));
+  app.add_option("--max-distance", s.max_distance, "from here on distances share a bucket")
+      ->capture_default_str()
+      ->group("Models")
+      ->check(CLI::PositiveNumber);
+
   app.add_option("--teacher-steps", s.teacher_steps, "optimizer steps of the teacher")
       ->capture_default_str()
       ->group("Training")
@@ -120,6 +136,26 @@ inline void add_flags(CLI::App& app, Settings& s) {
       ->capture_default_str()
       ->group("Training")
       ->check(CLI::PositiveNumber);
+  app.add_option("--warm-up", s.warm_up, "share of the steps in which the rate rises")
+      ->capture_default_str()
+      ->group("Training")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--beta1", s.beta1, "decay of AdamW's first moment")
+      ->capture_default_str()
+      ->group("Training")
+      ->check(CLI::Range(0.0, 0.99999));
+  app.add_option("--beta2", s.beta2, "decay of AdamW's second moment")
+      ->capture_default_str()
+      ->group("Training")
+      ->check(CLI::Range(0.0, 0.99999));
+  app.add_option("--weight-decay", s.weight_decay, "of AdamW")
+      ->capture_default_str()
+      ->group("Training")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--momentum", s.momentum, "of SGD")
+      ->capture_default_str()
+      ->group("Training")
+      ->check(CLI::Range(0.0, 0.99999));
   app.add_option("--clip", s.clip_norm, "largest norm of the gradient")
       ->capture_default_str()
       ->group("Training")

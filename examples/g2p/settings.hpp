@@ -17,7 +17,8 @@ namespace g2p {
 struct ModelSize {
   retort::Index width, encoder_layers, decoder_layers, heads, hidden;
 
-  [[nodiscard]] retort::EncoderDecoderConfig config(int vocabulary, double dropout) const {
+  [[nodiscard]] retort::EncoderDecoderConfig config(int vocabulary, double dropout, retort::Index buckets,
+                                                    retort::Index max_distance) const {
     return {.vocabulary = vocabulary,
             .width = width,
             .encoder_layers = encoder_layers,
@@ -25,8 +26,8 @@ struct ModelSize {
             .heads = heads,
             .head_width = heads > 0 ? width / heads : 0,
             .hidden = hidden,
-            .buckets = 16,
-            .max_distance = 24,
+            .buckets = buckets,
+            .max_distance = max_distance,
             .dropout = dropout};
   }
 };
@@ -40,12 +41,17 @@ struct Settings {
   ModelSize teacher{96, 3, 2, 4, 192};
   ModelSize student{24, 2, 1, 2, 48};
   double dropout = 0.0;
+  retort::Index buckets = 16, max_distance = 24;  ///< of relative positions
+  int most_letters = 30, most_phonemes = 30;      ///< longer words and pronunciations are skipped
 
   retort::Index teacher_steps = 1500, sft_steps = 600, steps = 600;
   int batch_size = 256, micro_batch = 0;
   std::string optimizer = "adamw", schedule = "linear";
   double teacher_rate = 3e-3, sft_rate = 1e-2, rate = 5e-3;
   double clip_norm = 1.0;
+  double beta1 = 0.9, beta2 = 0.99, weight_decay = 0.01;  ///< of AdamW
+  double momentum = 0.9;                                  ///< of SGD
+  double warm_up = 0.05;                                  ///< share of the steps in which the rate rises
 
   std::vector<std::string> recipes, divergences;
   std::vector<double> lambdas;
@@ -79,8 +85,9 @@ inline void apply_form(Settings& s, bool quick, bool full) {
 /// The optimizer by name, with this learning rate.
 inline retort::AnyOptimizer optimizer_of(const Settings& s, double rate) {
   if (s.optimizer == "adafactor") return {retort::Adafactor{.learning_rate = rate}};
-  if (s.optimizer == "sgd") return {retort::Sgd{.learning_rate = rate, .momentum = 0.9}};
-  return {retort::AdamW{.learning_rate = rate, .beta2 = 0.99}};
+  if (s.optimizer == "sgd") return {retort::Sgd{.learning_rate = rate, .momentum = s.momentum}};
+  return {retort::AdamW{
+      .learning_rate = rate, .beta1 = s.beta1, .beta2 = s.beta2, .weight_decay = s.weight_decay}};
 }
 
 }  // namespace g2p

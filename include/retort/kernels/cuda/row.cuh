@@ -34,6 +34,24 @@ __device__ void for_block_row(bool vectors, Index n, const T* x, F f) {
   }
 }
 
+/// Calls f(i, x[i], y[i]) for the thread's elements of two rows; by 16 bytes if `vectors`.
+template <class T, class F>
+__device__ void for_block_rows(bool vectors, Index n, const T* x, const T* y, F f) {
+  Index first = 0;
+  if (vectors) {
+    constexpr int size = Vector<T>::size;
+    first = n / size * size;
+    for (Index i = Index{threadIdx.x} * size; i < first; i += Index{blockDim.x} * size) {
+      const auto a = Vector<T>::load(x + i), b = Vector<T>::load(y + i);
+#pragma unroll
+      for (int j = 0; j < size; ++j) f(i + j, static_cast<float>(a.at[j]), static_cast<float>(b.at[j]));
+    }
+  }
+#pragma unroll 1
+  for (Index i = first + threadIdx.x; i < n; i += blockDim.x)
+    f(i, static_cast<float>(x[i]), static_cast<float>(y[i]));
+}
+
 /// Calls f(i) for the thread's share of 0 to n - 1, where n is too small for unrolled code to be worth its
 /// compile time.
 template <class F>

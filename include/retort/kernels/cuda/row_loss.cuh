@@ -18,9 +18,8 @@ __device__ void clear_row(T* x, Index begin, Index end) {
 }
 
 template <class T, class Divergence>
-__global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool vectors_s, bool vectors_t,
-                                T* student, const T* teacher, const float* weight, double* loss,
-                                TokenSlopes<T> slopes) {
+__global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool vectors, T* student,
+                                const T* teacher, const float* weight, double* loss, TokenSlopes<T> slopes) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
   const Index r = blockIdx.x, vs = shape.student_vocabulary, vt = shape.teacher_vocabulary;
@@ -37,11 +36,11 @@ __global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool 
   LogNormaliser log_q{}, log_p{}, log_all{};
   float total = 0;
   if (w != 0) {
-    log_q = log_normaliser(vectors_s, zs, common, inverse, place, place_float);
-    log_p = log_normaliser(vectors_t, zt, common, inverse, place, place_float);
+    log_q = log_normaliser(vectors, zs, common, inverse, place, place_float);
+    log_p = log_normaliser(vectors, zt, common, inverse, place, place_float);
     Accumulator sum, pulled;
-    for_block_row(vectors_s, common, zs, [&](Index i, float z) {
-      const float lp = log_p(static_cast<float>(zt[i])), lq = log_q(z);
+    for_block_rows(vectors, common, zs, zt, [&](Index, float z, float t) {
+      const float lp = log_p(t), lq = log_q(z);
       sum.add(divergence.term(lp, lq));
       pulled.add(divergence.pull(lp, lq));
     });
@@ -52,34 +51,35 @@ __global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool 
     loss[r] = 0;
   }
   if (!shape.gradient) return;
-  if (slope != 0) log_all = log_normaliser(vectors_s, zs, vs, 1.0f, place, place_float);
+  if (slope != 0) log_all = log_normaliser(vectors, zs, vs, 1.0f, place, place_float);
   const std::int32_t token = slope != 0 ? slopes.token[r] : -1;
   const float scale = w * inverse;
   __syncthreads();  // everybody has read what is overwritten now
-  const auto gradient = [&](Index i, float z) {
+  const auto gradient = [&](Index i, float z, float t) {
     float g = 0;
     if (w != 0 && i < common) {
       const float lq = log_q(z);
-      g = (divergence.pull(log_p(static_cast<float>(zt[i])), lq) - std::exp(lq) * total) * scale;
+      g = (divergence.pull(log_p(t), lq) - std::exp(lq) * total) * scale;
     }
     if (slope != 0) g += (i == token ? slope : 0.0f) - slope * std::exp(log_all(z));
     return static_cast<T>(g);
   };
-  if (vectors_s) {
+  Index first = 0;  // what the vectors leave over
+  if (vectors) {
     constexpr int size = Vector<T>::size;
-    const Index whole = vs / size * size;
-    for (Index i = Index{threadIdx.x} * size; i < whole; i += Index{blockDim.x} * size) {
+    first = common / size * size;
+    for (Index i = Index{threadIdx.x} * size; i < first; i += Index{blockDim.x} * size) {
       auto v = Vector<T>::load(zs + i);
+      const auto t = Vector<T>::load(zt + i);
 #pragma unroll
-      for (int j = 0; j < size; ++j) v.at[j] = gradient(i + j, static_cast<float>(v.at[j]));
+      for (int j = 0; j < size; ++j)
+        v.at[j] = gradient(i + j, static_cast<float>(v.at[j]), static_cast<float>(t.at[j]));
       v.store(zs + i);
     }
-#pragma unroll 1
-    for (Index i = whole + threadIdx.x; i < vs; i += blockDim.x)
-      zs[i] = gradient(i, static_cast<float>(zs[i]));
-  } else {
-    for (Index i = threadIdx.x; i < vs; i += blockDim.x) zs[i] = gradient(i, static_cast<float>(zs[i]));
   }
+#pragma unroll 1
+  for (Index i = first + threadIdx.x; i < vs; i += blockDim.x)
+    zs[i] = gradient(i, static_cast<float>(zs[i]), i < common ? static_cast<float>(zt[i]) : 0.0f);
 }
 
 template <class T>
@@ -168,10 +168,10 @@ void row_loss(CudaDevice, const Divergence& divergence, const RowLossShape& shap
               const Statistic<T>* weight, double* loss, const TokenSlopes<T>& slopes) {
   if (shape.rows == 0) return;
   const Index vs = shape.student_vocabulary, vt = shape.teacher_vocabulary;
+  const bool vectors = cuda::rows_aligned(student, row_stride(shape.student_stride, vs)) &&
+                       cuda::rows_aligned(teacher, row_stride(shape.teacher_stride, vt));
   cuda::launch(cuda::row_loss_kernel<T, Divergence>, static_cast<unsigned>(shape.rows),
-               cuda::threads_for_row(std::min(vs, vt)), 0, divergence, shape,
-               cuda::rows_aligned(student, row_stride(shape.student_stride, vs)),
-               cuda::rows_aligned(teacher, row_stride(shape.teacher_stride, vt)), student,
+               cuda::threads_for_row(std::min(vs, vt)), 0, divergence, shape, vectors, student,
                static_cast<const T*>(teacher), weight, loss, slopes);
 }
 

@@ -150,7 +150,8 @@ class Optimizer {
       master.grad = widened(p.grad);
       master.decay = p.decay;
       policy_.update(master, std::span(state).first(state.size() - 1), step);
-      kernels::convert(typename B::Device{}, p.value.size(), std::as_const(master.value).data(), p.value.data());
+      kernels::convert(typename B::Device{}, p.value.size(), std::as_const(master.value).data(),
+                       p.value.data());
     } else {
       policy_.update(p, std::span(state), step);
     }

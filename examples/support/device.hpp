@@ -52,8 +52,8 @@ inline void require(const Device& device) {
 
 /// Sources that are compiled once for every backend (see retort_example in examples/CMakeLists.txt)
 /// instantiate their templates for this one.
-#if defined(RETORT_EXAMPLE_CUDA_DTYPE)
-using CompiledBackend = retort::Cuda<RETORT_EXAMPLE_CUDA_DTYPE>;
+#if defined(RETORT_EXAMPLE_BACKEND)
+using CompiledBackend = RETORT_EXAMPLE_BACKEND;
 #else
 using CompiledBackend = retort::Cpu<float>;
 #endif

@@ -178,6 +178,9 @@ bad_input)
   expect_error "no room for a prompt" --student-layers 0 --max-tokens 64
   expect_error "--steps" --student-layers 0 --steps -1
   expect_error "--nonsense" --student-layers 0 --nonsense
+  expect_error "F32,BF16,F16" --student-layers 0 --export-dtype F8
+  expect_error "'cpu' with 'bfloat16'" --student-layers 0 --dtype bfloat16
+  CUDA_VISIBLE_DEVICES= expect_error "[cuda] " --student-layers 0 --device cuda
   expect_error "the format has no field 'prompt'" --student-layers 0 --template 'x {promt}'
 
   # Tokenizers are compared by their content: the first id that differs is named.

@@ -75,6 +75,10 @@ bad_input)
   expect_error "lambda must" --lambdas 1.5
   expect_error "--steps" --steps -3
   expect_error "--nonsense" --nonsense
+  expect_error "'cpu' with 'bfloat16': expected cpu with float32, or cuda" --dtype bfloat16
+  expect_error "'tpu' with 'float32'" --device tpu
+  # Without RETORT_CUDA, or without a GPU that it may see.
+  CUDA_VISIBLE_DEVICES= expect_error "[cuda] " --device cuda
   [ ! -e runs ] || [ -z "$(find runs -name '*.safetensors')" ] || failed "a refused command wrote something"
 
   # Words with other letters are reported, counted and skipped.

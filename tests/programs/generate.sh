@@ -170,6 +170,8 @@ terminal)
 
 bad_input)
   p="--prompt x"
+  expect_error "'cpu' with 'bfloat16'" --model llama $p --dtype bfloat16
+  CUDA_VISIBLE_DEVICES= expect_error "[cuda] " --model llama $p --device cuda --dtype bfloat16
   expect_error "'nowhere' does not exist" --model nowhere $p
   expect_error "is no folder" --model prompts.jsonl $p
   mkdir empty

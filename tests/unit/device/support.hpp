@@ -11,15 +11,16 @@
 #include "retort/tensor/tensor.hpp"
 #include "tiny_models.hpp"
 
-/// Tests of the CUDA device against the CPU in double. They are linked twice: with the library retort::cuda, for a GPU,
-/// and with the same kernel text compiled for the host executor.
+/// Tests of the CUDA device against the CPU in double. They are linked twice: with the library retort::cuda,
+/// for a GPU, and with the same kernel text compiled for the host executor.
 namespace retort::test {
 
 /// Leaves a test case where there is no GPU (and no executor in its place).
-#define RETORT_NEED_DEVICE()                                  \
+#define RETORT_NEED_DEVICE() \
   if (!cuda::why_unavailable().empty()) RETORT_SKIP(cuda::why_unavailable())
 
-/// How far a result in T may be from the CPU's in double, relative to the largest value: 1e-5 in float, 2e-2 in bf16.
+/// How far a result in T may be from the CPU's in double, relative to the largest value: 1e-5 in float, 2e-2
+/// in bf16.
 template <class T>
 constexpr double device_tolerance = sizeof(T) == 4 ? 1e-5 : 2e-2;
 
@@ -30,8 +31,8 @@ int thread_orders();
 /// Chooses the order of the next launches' threads, where they have one to choose.
 void set_thread_order(std::uint64_t order);
 
-/// Numbers on the device with others around them that no kernel may touch, and the same (rounded to T) in double. They
-/// begin `offset` elements behind a multiple of 256 bytes.
+/// Numbers on the device with others around them that no kernel may touch, and the same (rounded to T) in
+/// double. They begin `offset` elements behind a multiple of 256 bytes.
 template <class T>
 class Uploaded {
  public:
@@ -102,16 +103,16 @@ std::vector<Numbers> in_every_order(F f) {
     const std::vector<Numbers> again = f();
     bool same = again.size() == first.size();
     for (std::size_t i = 0; same && i < first.size(); ++i)
-      same = std::ranges::equal(again[i], first[i],
-                                [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); });
+      same = std::ranges::equal(
+          again[i], first[i], [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); });
     INFO("thread order " << order);
     CHECK(same);
   }
   return first;
 }
 
-/// Largest |got - want| as a share of the largest |want|; infinite if the sizes differ, or where one is not finite and
-/// the other is not the same.
+/// Largest |got - want| as a share of the largest |want|; infinite if the sizes differ, or where one is not
+/// finite and the other is not the same.
 inline double error_of(const Numbers& got, const Numbers& want) {
   if (got.size() != want.size()) return HUGE_VAL;
   double worst = 0, largest = 0;
@@ -158,7 +159,8 @@ void copy_weights(From& from, To& to) {
 template <class T, class Model>
 void round_weights(Model& model) {
   for (auto* p : parameters(model))
-    for (auto& x : p->value.span()) x = static_cast<double>(static_cast<float>(static_cast<T>(static_cast<float>(x))));
+    for (auto& x : p->value.span())
+      x = static_cast<double>(static_cast<float>(static_cast<T>(static_cast<float>(x))));
 }
 
 }  // namespace retort::test

@@ -191,7 +191,11 @@ namespace retort::test {
 int thread_orders();
 void set_thread_order(std::uint64_t order);
 
-int thread_orders() { return 20; }
-void set_thread_order(std::uint64_t order) { executor::set_seed(order); }
+int thread_orders() {
+  return 20;
+}
+void set_thread_order(std::uint64_t order) {
+  executor::set_seed(order);
+}
 
 }  // namespace retort::test

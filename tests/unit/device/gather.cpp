@@ -11,8 +11,8 @@ namespace {
 struct Size {
   Index rows, n, table;  // rows taken of a table of `table` rows
 };
-constexpr Size sizes[] = {{0, 5, 3}, {1, 1, 1}, {7, 7, 3}, {17, 33, 5}, {130, 64, 4}, {64, 130, 40}, {1000, 8, 7},
-                          {3, 1000, 2}, {300, 1, 1}};
+constexpr Size sizes[] = {{0, 5, 3},     {1, 1, 1},    {7, 7, 3},    {17, 33, 5}, {130, 64, 4},
+                          {64, 130, 40}, {1000, 8, 7}, {3, 1000, 2}, {300, 1, 1}};
 
 std::string str(const Size& s) {
   return std::to_string(s.rows) + " rows of " + std::to_string(s.n) + " from " + std::to_string(s.table);
@@ -52,8 +52,8 @@ TEMPLATE_TEST_CASE("rows that share an index are added in their order on the dev
       const auto index = uploaded(ids);
       const auto before = normals<double>(s.table * s.n, 3);
       auto want = Uploaded<T>(before).host;
-      kernels::scatter_add_rows(CpuDevice{}, s.rows, s.n, x.host.data(), ids.data(), static_cast<double>(scale),
-                                want.data());
+      kernels::scatter_add_rows(CpuDevice{}, s.rows, s.n, x.host.data(), ids.data(),
+                                static_cast<double>(scale), want.data());
       const auto got = in_every_order([&]() -> std::vector<Numbers> {
         Uploaded<T> y(before, 1);
         kernels::scatter_add_rows<T>(CudaDevice{}, s.rows, s.n, x, index, scale, y);
@@ -62,7 +62,8 @@ TEMPLATE_TEST_CASE("rows that share an index are added in their order on the dev
       INFO(str(s) << ", scale " << scale);
       CHECK(error_of(got[0], want) <= device_tolerance<T>);
       if (std::same_as<T, bf16> || scale != 1) continue;
-      // In float and without a scale, whose product a GPU may fuse, the very bits of a sum in the order of rows.
+      // In float and without a scale, whose product a GPU may fuse, the very bits of a sum in the order of
+      // rows.
       std::vector<float> sum;
       for (const double v : Uploaded<float>(before).host) sum.push_back(static_cast<float>(v));
       for (std::size_t i = 0; i < x.host.size(); ++i) {
@@ -76,18 +77,22 @@ TEMPLATE_TEST_CASE("rows that share an index are added in their order on the dev
 TEMPLATE_TEST_CASE("rows are copied between strides on the device", "", float, bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
-  for (const auto& [rows, n, x_stride, y_stride] :
-       {std::array<Index, 4>{0, 4, 4, 4}, {5, 0, 3, 3}, {1, 1, 1, 1}, {7, 17, 20, 33}, {33, 64, 64, 130}, {3, 1000, 1001, 1000}}) {
+  for (const auto& [rows, n, x_stride, y_stride] : {std::array<Index, 4>{0, 4, 4, 4},
+                                                    {5, 0, 3, 3},
+                                                    {1, 1, 1, 1},
+                                                    {7, 17, 20, 33},
+                                                    {33, 64, 64, 130},
+                                                    {3, 1000, 1001, 1000}}) {
     const auto x = Uploaded<T>::normal(rows * x_stride, 1, 1, 1);
     const auto before = normals<double>(rows * y_stride, 2);
     auto want = Uploaded<T>(before).host;
     kernels::copy_rows(CpuDevice{}, rows, n, x.host.data(), x_stride, want.data(), y_stride);
-    const auto got = in_every_order([&, rows = rows, n = n, x_stride = x_stride,
-                                     y_stride = y_stride]() -> std::vector<Numbers> {
-      Uploaded<T> y(before, 1);
-      kernels::copy_rows<T>(CudaDevice{}, rows, n, x, x_stride, y, y_stride);
-      return {y.now()};
-    });
+    const auto got = in_every_order(
+        [&, rows = rows, n = n, x_stride = x_stride, y_stride = y_stride]() -> std::vector<Numbers> {
+          Uploaded<T> y(before, 1);
+          kernels::copy_rows<T>(CudaDevice{}, rows, n, x, x_stride, y, y_stride);
+          return {y.now()};
+        });
     CHECK(error_of(got[0], want) == 0);
   }
 }
@@ -122,12 +127,19 @@ TEMPLATE_TEST_CASE("rows are appended to caches on the device", "", float, bf16)
   }
 }
 
-TEMPLATE_TEST_CASE("rows of a table as columns, and their gradient, on the device are the CPU's", "", float, bf16) {
+TEMPLATE_TEST_CASE("rows of a table as columns, and their gradient, on the device are the CPU's", "", float,
+                   bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
-  for (const auto& [columns, heads, table_rows] :
-       {std::array<Index, 3>{0, 3, 4}, {1, 1, 1}, {7, 2, 3}, {33, 4, 32}, {130, 7, 5}, {257, 1, 40}, {5, 0, 3}}) {
-    const auto table = Uploaded<T>::normal(table_rows * heads, 1), dy = Uploaded<T>::normal(columns * heads, 2);
+  for (const auto& [columns, heads, table_rows] : {std::array<Index, 3>{0, 3, 4},
+                                                   {1, 1, 1},
+                                                   {7, 2, 3},
+                                                   {33, 4, 32},
+                                                   {130, 7, 5},
+                                                   {257, 1, 40},
+                                                   {5, 0, 3}}) {
+    const auto table = Uploaded<T>::normal(table_rows * heads, 1),
+               dy = Uploaded<T>::normal(columns * heads, 2);
     const auto ids = indices(columns, table_rows, 3);
     const auto row = uploaded(ids);
     const auto before = normals<double>(table_rows * heads, 4);
@@ -135,14 +147,14 @@ TEMPLATE_TEST_CASE("rows of a table as columns, and their gradient, on the devic
     kernels::take_transposed(CpuDevice{}, columns, heads, table.host.data(), ids.data(), y.data());
     kernels::scatter_add_transposed(CpuDevice{}, columns, heads, table_rows, dy.host.data(), ids.data(),
                                     d_table.data());
-    const auto got = in_every_order([&, columns = columns, heads = heads,
-                                     table_rows = table_rows]() -> std::vector<Numbers> {
-      auto out = Uploaded<T>::room(columns * heads);
-      Uploaded<T> d(before);
-      kernels::take_transposed<T>(CudaDevice{}, columns, heads, table, row, out);
-      kernels::scatter_add_transposed<T>(CudaDevice{}, columns, heads, table_rows, dy, row, d);
-      return {out.now(), d.now()};
-    });
+    const auto got = in_every_order(
+        [&, columns = columns, heads = heads, table_rows = table_rows]() -> std::vector<Numbers> {
+          auto out = Uploaded<T>::room(columns * heads);
+          Uploaded<T> d(before);
+          kernels::take_transposed<T>(CudaDevice{}, columns, heads, table, row, out);
+          kernels::scatter_add_transposed<T>(CudaDevice{}, columns, heads, table_rows, dy, row, d);
+          return {out.now(), d.now()};
+        });
     INFO(columns << " columns, " << heads << " heads, " << table_rows << " rows");
     CHECK(error_of(got[0], y) == 0);
     CHECK(error_of(got[1], d_table) <= device_tolerance<T>);
@@ -168,7 +180,8 @@ TEST_CASE("an index outside its limit is reported by name once, and the device g
     CHECK(require({0, 4, 2}, 5, "take", "row") == "no error");
     CHECK(require({-1}, 1, "loss", "target") == "[loss] target -1 is outside [0, 1)");
     CHECK(require({}, 5, "take", "row") == "no error");
-    CHECK(require({2147483647}, 2147483647, "take", "row") == "[take] row 2147483647 is outside [0, 2147483647)");
+    CHECK(require({2147483647}, 2147483647, "take", "row") ==
+          "[take] row 2147483647 is outside [0, 2147483647)");
     const std::vector<std::int32_t> wrong(3000, 9);  // many at once: one message, whole
     CHECK(require(wrong, 9, "many", "index") == "[many] index 9 is outside [0, 9)");
     // Two kernels before the next result: the first is named.

@@ -12,8 +12,8 @@ namespace {
 struct Size {
   Index m, n, k;
 };
-constexpr Size sizes[] = {{0, 4, 4}, {4, 0, 4}, {1, 1, 1}, {1, 130, 7}, {7, 17, 33}, {33, 1, 17}, {64, 64, 64},
-                          {130, 33, 7}, {17, 64, 130}};
+constexpr Size sizes[] = {{0, 4, 4},   {4, 0, 4},    {1, 1, 1},    {1, 130, 7},  {7, 17, 33},
+                          {33, 1, 17}, {64, 64, 64}, {130, 33, 7}, {17, 64, 130}};
 
 constexpr Op ops[] = {Op::none, Op::transpose};
 
@@ -24,7 +24,8 @@ std::string str(const Size& s, Op a, Op b) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("products on the device are the CPU's for all transposes and leading dimensions", "", float, bf16) {
+TEMPLATE_TEST_CASE("products on the device are the CPU's for all transposes and leading dimensions", "",
+                   float, bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
   for (const auto& s : sizes)
@@ -63,11 +64,12 @@ TEMPLATE_TEST_CASE("products of batches on the device are the CPU's", "", float,
             const auto b = Uploaded<T>::normal(s.n * s.k, 2);
             const auto before = normals<double>(batch * stride_c, 3);
             auto want = Uploaded<T>(before).host;
-            kernels::gemm_batched(CpuDevice{}, batch, op_a, op_b, s.m, s.n, s.k, 1.0, a.host.data(), lda, stride_a,
-                                  b.host.data(), ldb, stride_b, static_cast<double>(beta), want.data(), s.n, stride_c);
+            kernels::gemm_batched(CpuDevice{}, batch, op_a, op_b, s.m, s.n, s.k, 1.0, a.host.data(), lda,
+                                  stride_a, b.host.data(), ldb, stride_b, static_cast<double>(beta),
+                                  want.data(), s.n, stride_c);
             Uploaded<T> c(before);
-            kernels::gemm_batched<T>(CudaDevice{}, batch, op_a, op_b, s.m, s.n, s.k, 1.0f, a, lda, stride_a, b, ldb,
-                                     stride_b, beta, c, s.n, stride_c);
+            kernels::gemm_batched<T>(CudaDevice{}, batch, op_a, op_b, s.m, s.n, s.k, 1.0f, a, lda, stride_a,
+                                     b, ldb, stride_b, beta, c, s.n, stride_c);
             INFO(batch << " of " << str(s, op_a, op_b));
             CHECK(error_of(c.now(), want) <= device_tolerance<T>);
           }
@@ -84,8 +86,8 @@ TEMPLATE_TEST_CASE("linear maps with and without bias on the device are the CPU'
       kernels::linear(CpuDevice{}, s.m, s.n, s.k, 0.5, x.host.data(), w.host.data(),
                       with_bias ? bias.host.data() : nullptr, want.data());
       auto y = Uploaded<T>::room(s.m * s.n);
-      kernels::linear<T>(CudaDevice{}, s.m, s.n, s.k, 0.5f, x, w, with_bias ? static_cast<const T*>(bias) : nullptr,
-                         y);
+      kernels::linear<T>(CudaDevice{}, s.m, s.n, s.k, 0.5f, x, w,
+                         with_bias ? static_cast<const T*>(bias) : nullptr, y);
       INFO(str(s, Op::none, Op::transpose) << ", bias " << with_bias);
       CHECK(error_of(y.now(), want) <= device_tolerance<T>);
     }

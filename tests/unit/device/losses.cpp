@@ -39,9 +39,9 @@ void check_row_loss(const Divergence& d, Index vs, Index vt, double temperature,
   const auto unchanged = student;
   Numbers want(rows);
   const kernels::RowLossShape shape{rows, vs, vt, temperature, gradient};
-  kernels::row_loss(CpuDevice{}, d, shape, student.data(), teacher.data(), weight.host.data(), want.data(),
-                    kernels::TokenSlopes<double>{slopes ? ids.data() : nullptr,
-                                                 slopes ? slope.host.data() : nullptr});
+  kernels::row_loss(
+      CpuDevice{}, d, shape, student.data(), teacher.data(), weight.host.data(), want.data(),
+      kernels::TokenSlopes<double>{slopes ? ids.data() : nullptr, slopes ? slope.host.data() : nullptr});
   const auto got = in_every_order([&]() -> std::vector<Numbers> {
     Uploaded<T> s(zs, offset), t(zt, offset);
     auto loss = room_for_losses();
@@ -51,8 +51,8 @@ void check_row_loss(const Divergence& d, Index vs, Index vt, double temperature,
     (void)t.now();
     return {loss.to_host(), s.now()};
   });
-  INFO(d.name << ", " << vs << " and " << vt << " tokens, temperature " << temperature << ", gradient " << gradient
-              << ", slopes " << slopes << ", offset " << offset);
+  INFO(d.name << ", " << vs << " and " << vt << " tokens, temperature " << temperature << ", gradient "
+              << gradient << ", slopes " << slopes << ", offset " << offset);
   CHECK(error_of(got[0], want) <= 1e-5);  // arithmetic is float in bf16 too
   if (gradient)
     CHECK(error_of(got[1], student) <= device_tolerance<T>);
@@ -71,8 +71,8 @@ TEMPLATE_TEST_CASE("losses and gradients of every divergence on the device are t
   });
 }
 
-TEMPLATE_TEST_CASE("row losses on the device for all vocabularies, temperatures, slopes and alignments", "", float,
-                   bf16) {
+TEMPLATE_TEST_CASE("row losses on the device for all vocabularies, temperatures, slopes and alignments", "",
+                   float, bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
   for (const auto& [vs, vt] :
@@ -89,7 +89,8 @@ TEST_CASE("a row loss of no rows writes nothing on the device") {
   auto none = Uploaded<float>::room(0);
   auto loss = room_for_losses(0);
   kernels::row_loss<float>(CudaDevice{}, Jsd{}, {0, 7, 7}, none, none, none, loss.data());
-  kernels::sparse_row_loss<float>(CudaDevice{}, Jsd{}, {0, 7, 7, 2}, none, nullptr, none, none, none, loss.data());
+  kernels::sparse_row_loss<float>(CudaDevice{}, Jsd{}, {0, 7, 7, 2}, none, nullptr, none, none, none,
+                                  loss.data());
   kernels::cross_entropy<float>(CudaDevice{}, 0, 7, none, nullptr, none, true, loss.data());
   kernels::token_log_probabilities<float>(CudaDevice{}, 0, 7, none, nullptr, 1, none);
   kernels::row_sums<float>(CudaDevice{}, detail::DivergenceSums{}, 0, 7, 7, none, none, loss.data());
@@ -105,7 +106,8 @@ TEMPLATE_TEST_CASE("a teacher's -inf logits give the CPU's losses on the device"
     auto student = Uploaded<T>(zs).host, teacher = Uploaded<T>(zt).host;
     const Uploaded<float> weight({1, 2});
     Numbers want(2);
-    kernels::row_loss(CpuDevice{}, d, {2, 20, 20}, student.data(), teacher.data(), weight.host.data(), want.data());
+    kernels::row_loss(CpuDevice{}, d, {2, 20, 20}, student.data(), teacher.data(), weight.host.data(),
+                      want.data());
     Uploaded<T> s(zs), t(zt);
     auto loss = room_for_losses(2);
     kernels::row_loss<T>(CudaDevice{}, d, {2, 20, 20}, s, t, weight, loss.data());
@@ -159,7 +161,8 @@ TEMPLATE_TEST_CASE("sums over the vocabulary on the device are the CPU's", "", f
   for (const auto& [vs, vt] : {std::array<Index, 2>{1, 1}, {7, 17}, {130, 64}, {1000, 1000}}) {
     const auto s = Uploaded<T>::normal(rows * vs, 1, 2), t = Uploaded<T>::normal(rows * vt, 2, 2);
     Numbers want(static_cast<std::size_t>(rows * count));
-    kernels::row_sums(CpuDevice{}, detail::DivergenceSums{}, rows, vs, vt, s.host.data(), t.host.data(), want.data());
+    kernels::row_sums(CpuDevice{}, detail::DivergenceSums{}, rows, vs, vt, s.host.data(), t.host.data(),
+                      want.data());
     const auto got = in_every_order([&, vs = vs, vt = vt]() -> std::vector<Numbers> {
       auto sums = room_for_losses(rows * count);
       kernels::row_sums<T>(CudaDevice{}, detail::DivergenceSums{}, rows, vs, vt, s, t, sums.data());
@@ -170,7 +173,8 @@ TEMPLATE_TEST_CASE("sums over the vocabulary on the device are the CPU's", "", f
   }
 }
 
-TEMPLATE_TEST_CASE("losses from a teacher's most probable tokens on the device are the CPU's", "", float, bf16) {
+TEMPLATE_TEST_CASE("losses from a teacher's most probable tokens on the device are the CPU's", "", float,
+                   bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
   struct Case {
@@ -180,14 +184,15 @@ TEMPLATE_TEST_CASE("losses from a teacher's most probable tokens on the device a
   };
   each_divergence([](const auto& d) {
     for (const auto& c : {Case{1, 1, 1, 1, true}, Case{7, 7, 7, 1, true}, Case{17, 17, 1, 2, true},
-                          Case{40, 33, 5, 0.5, true}, Case{130, 130, 64, 1, true}, Case{130, 130, 64, 1, false},
-                          Case{300, 290, 130, 1, true}}) {
+                          Case{40, 33, 5, 0.5, true}, Case{130, 130, 64, 1, true},
+                          Case{130, 130, 64, 1, false}, Case{300, 290, 130, 1, true}}) {
       const auto teacher = Uploaded<float>::normal(rows * c.vt, 1, 2);
       const kernels::TopKShape top{rows, c.vt, c.vt, c.k, c.temperature};
       auto scratch = teacher.host;
       std::vector<std::int32_t> ids(static_cast<std::size_t>(rows * c.k));
       Numbers log_p(ids.size()), log_tail(rows);
-      kernels::top_k_log_probabilities(CpuDevice{}, top, scratch.data(), ids.data(), log_p.data(), log_tail.data());
+      kernels::top_k_log_probabilities(CpuDevice{}, top, scratch.data(), ids.data(), log_p.data(),
+                                       log_tail.data());
       const Uploaded<float> p(log_p), tail(log_tail), weight(row_weights);
       const auto on_device = uploaded(ids);
 
@@ -196,8 +201,8 @@ TEMPLATE_TEST_CASE("losses from a teacher's most probable tokens on the device a
       const auto unchanged = student;
       const kernels::SparseRowLossShape shape{rows, c.vs, c.vt, c.k, c.temperature, c.gradient};
       Numbers want(rows);
-      kernels::sparse_row_loss(CpuDevice{}, d, shape, student.data(), ids.data(), p.host.data(), tail.host.data(),
-                               weight.host.data(), want.data());
+      kernels::sparse_row_loss(CpuDevice{}, d, shape, student.data(), ids.data(), p.host.data(),
+                               tail.host.data(), weight.host.data(), want.data());
       const auto got = in_every_order([&]() -> std::vector<Numbers> {
         Uploaded<T> s(z, 1);
         auto loss = room_for_losses();

@@ -79,8 +79,8 @@ TEMPLATE_TEST_CASE("activations on the device keep their limits far from 0", "",
   const auto check = [&](auto a) {
     auto value = x.host, slope = x.host;
     kernels::map(CpuDevice{}, Write::overwrite, 8, functors::Activate{a}, value.data(), x.host.data());
-    kernels::map(CpuDevice{}, Write::overwrite, 8, functors::ActivateGradient{a}, slope.data(), ones.host.data(),
-                 x.host.data());
+    kernels::map(CpuDevice{}, Write::overwrite, 8, functors::ActivateGradient{a}, slope.data(),
+                 ones.host.data(), x.host.data());
     auto y = Uploaded<T>::room(8), d = Uploaded<T>::room(8);
     kernels::map(CudaDevice{}, Write::overwrite, 8, functors::Activate{a}, static_cast<T*>(y),
                  static_cast<const T*>(x));
@@ -121,7 +121,8 @@ TEST_CASE("conversions of the device round to the nearest, and back exactly") {
   RETORT_NEED_DEVICE();
   for (const Index n : sizes) {
     auto values = normals<double>(n, 4, 100);
-    if (n > 5) values[1] = HUGE_VAL, values[2] = std::nan(""), values[3] = 1 + 1.0 / 256, values[4] = 1 + 3.0 / 256;
+    if (n > 5)
+      values[1] = HUGE_VAL, values[2] = std::nan(""), values[3] = 1 + 1.0 / 256, values[4] = 1 + 3.0 / 256;
     const Uploaded<float> x(values, 1);
     const auto got = in_every_order([&]() -> std::vector<Numbers> {
       auto narrow = Uploaded<bf16>::room(n, 3);
@@ -152,7 +153,8 @@ TEMPLATE_TEST_CASE("sums and squared norms on the device are the CPU's", "", flo
   }
   const auto got = in_every_order([&]() -> std::vector<Numbers> {
     Numbers sums;
-    for (const auto& [x, n] : on_device) sums.push_back(kernels::sum_of(CudaDevice{}, x, n, functors::Identity{}));
+    for (const auto& [x, n] : on_device)
+      sums.push_back(kernels::sum_of(CudaDevice{}, x, n, functors::Identity{}));
     return {kernels::squared_norms(CudaDevice{}, on_device), sums};
   });
   const auto want = kernels::squared_norms(CpuDevice{}, on_cpu);

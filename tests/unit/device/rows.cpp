@@ -19,14 +19,16 @@ void for_all(F f) {
   for (const auto& [rows, n] : sizes)
     for (const Index offset : {Index{0}, Index{1}})
       for (const auto write : {Write::overwrite, Write::accumulate}) {
-        INFO(rows << " x " << n << ", offset " << offset << (write == Write::accumulate ? ", accumulated" : ""));
+        INFO(rows << " x " << n << ", offset " << offset
+                  << (write == Write::accumulate ? ", accumulated" : ""));
         f(rows, n, offset, write);
       }
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("softmax and log-softmax of the device and their gradients are the CPU's", "", float, bf16) {
+TEMPLATE_TEST_CASE("softmax and log-softmax of the device and their gradients are the CPU's", "", float,
+                   bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
   for_all([](Index rows, Index n, Index offset, Write write) {
@@ -39,7 +41,8 @@ TEMPLATE_TEST_CASE("softmax and log-softmax of the device and their gradients ar
     kernels::log_softmax(CpuDevice{}, rows, n, x.host.data(), log_p.data());
     const Uploaded<T> y(p, offset), log_y(log_p, offset);  // what the gradients are given, rounded to T
     kernels::softmax_backward(CpuDevice{}, write, rows, n, y.host.data(), dy.host.data(), dx.data());
-    kernels::log_softmax_backward(CpuDevice{}, write, rows, n, log_y.host.data(), dy.host.data(), log_dx.data());
+    kernels::log_softmax_backward(CpuDevice{}, write, rows, n, log_y.host.data(), dy.host.data(),
+                                  log_dx.data());
     const auto got = in_every_order([&]() -> std::vector<Numbers> {
       auto out = Uploaded<T>::room(count, offset), log_out = Uploaded<T>::room(count, offset);
       Uploaded<T> d(before, offset), log_d(before, offset);
@@ -73,7 +76,8 @@ TEMPLATE_TEST_CASE("softmax of the device where logits are infinite is the CPU's
   CHECK(error_of(got, log_want) <= device_tolerance<T>);
 }
 
-TEMPLATE_TEST_CASE("layer norm and RMS norm of the device and their gradients are the CPU's", "", float, bf16) {
+TEMPLATE_TEST_CASE("layer norm and RMS norm of the device and their gradients are the CPU's", "", float,
+                   bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
   for (const bool centred : {true, false})
@@ -83,12 +87,13 @@ TEMPLATE_TEST_CASE("layer norm and RMS norm of the device and their gradients ar
                  bias = Uploaded<T>::normal(n, 3, 1, 1), dy = Uploaded<T>::normal(count, 4, 1, offset);
       const auto before = normals<double>(count, 5), gain_before = normals<double>(n, 6);
       Numbers y(x.host), mean(static_cast<std::size_t>(rows)), rstd(mean);
-      // One number alone is a constant after RMS norm, but for epsilon: its gradient would be all cancellation.
+      // One number alone is a constant after RMS norm, but for epsilon: its gradient would be all
+      // cancellation.
       const float eps = n == 1 ? 1.0f : 1e-3f;
       const auto wide = static_cast<double>(eps);
       if (centred)
-        kernels::layer_norm(CpuDevice{}, rows, n, x.host.data(), gain.host.data(), bias.host.data(), wide, y.data(),
-                            mean.data(), rstd.data());
+        kernels::layer_norm(CpuDevice{}, rows, n, x.host.data(), gain.host.data(), bias.host.data(), wide,
+                            y.data(), mean.data(), rstd.data());
       else
         kernels::rms_norm(CpuDevice{}, rows, n, x.host.data(), gain.host.data(), wide, y.data(), rstd.data());
       const Uploaded<float> mean_given(mean), rstd_given(rstd);
@@ -107,7 +112,8 @@ TEMPLATE_TEST_CASE("layer norm and RMS norm of the device and their gradients ar
           kernels::layer_norm<T>(CudaDevice{}, rows, n, x, gain, bias, eps, out, m, s);
         else
           kernels::rms_norm<T>(CudaDevice{}, rows, n, x, gain, eps, out, s);
-        kernels::norm_backward_input<T>(CudaDevice{}, write, rows, n, x, gain, means_on_device, rstd_given, dy, d);
+        kernels::norm_backward_input<T>(CudaDevice{}, write, rows, n, x, gain, means_on_device, rstd_given,
+                                        dy, d);
         kernels::norm_backward_gain<T>(CudaDevice{}, write, rows, n, x, means_on_device, rstd_given, dy, g);
         return {out.now(), m.now(), s.now(), d.now(), g.now()};
       });
@@ -148,8 +154,8 @@ TEMPLATE_TEST_CASE("rotary positions of the device are the CPU's, forth and back
   struct Case {
     Index rows, heads, head_width, width, rest;  // rest: columns behind the heads
   };
-  for (const auto& c : {Case{0, 2, 8, 8, 0}, Case{1, 1, 2, 2, 0}, Case{7, 3, 10, 4, 5}, Case{5, 2, 64, 64, 128},
-                        Case{17, 1, 130, 66, 1}, Case{3, 4, 16, 0, 0}})
+  for (const auto& c : {Case{0, 2, 8, 8, 0}, Case{1, 1, 2, 2, 0}, Case{7, 3, 10, 4, 5},
+                        Case{5, 2, 64, 64, 128}, Case{17, 1, 130, 66, 1}, Case{3, 4, 16, 0, 0}})
     for (const auto layout : {kernels::RotaryLayout::interleaved, kernels::RotaryLayout::halves})
       for (const bool inverse : {false, true})
         for (const auto write : {Write::overwrite, Write::accumulate}) {
@@ -169,7 +175,8 @@ TEMPLATE_TEST_CASE("rotary positions of the device are the CPU's, forth and back
             kernels::rotary<T>(CudaDevice{}, write, shape, inverse, cos, sin, x, y);
             return {y.now()};
           });
-          INFO(c.rows << " rows, " << c.heads << " heads of " << c.head_width << ", " << c.width << " turned");
+          INFO(c.rows << " rows, " << c.heads << " heads of " << c.head_width << ", " << c.width
+                      << " turned");
           CHECK(error_of(got[0], want) <= device_tolerance<T>);
         }
 }

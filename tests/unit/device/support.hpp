@@ -31,8 +31,8 @@ int thread_orders();
 /// Chooses the order of the next launches' threads, where they have one to choose.
 void set_thread_order(std::uint64_t order);
 
-/// Numbers on the device with others around them that no kernel may touch, and the same (rounded to T) in double. They
-/// begin `offset` elements behind a multiple of 256 bytes.
+/// Numbers on the device with others around them that no kernel may touch, and the same (rounded to T) in
+/// double. They begin `offset` elements behind a multiple of 256 bytes.
 template <class T>
 class Uploaded {
  public:
@@ -103,16 +103,16 @@ std::vector<Numbers> in_every_order(F f) {
     const std::vector<Numbers> again = f();
     bool same = again.size() == first.size();
     for (std::size_t i = 0; same && i < first.size(); ++i)
-      same = std::ranges::equal(again[i], first[i],
-                                [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); });
+      same = std::ranges::equal(
+          again[i], first[i], [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); });
     INFO("thread order " << order);
     CHECK(same);
   }
   return first;
 }
 
-/// Largest |got - want| as a share of the largest |want|; infinite if the sizes differ, or where one is not finite and
-/// the other is not the same.
+/// Largest |got - want| as a share of the largest |want|; infinite if the sizes differ, or where one is not
+/// finite and the other is not the same.
 inline double error_of(const Numbers& got, const Numbers& want) {
   if (got.size() != want.size()) return HUGE_VAL;
   double worst = 0, largest = 0;

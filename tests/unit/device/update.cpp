@@ -1,4 +1,5 @@
-// Optimizer steps of the CUDA device. Weights and state are float: a model in bf16 is trained by weights in float.
+// Optimizer steps of the CUDA device. Weights and state are float: a model in bf16 is trained by weights in
+// float.
 #include "retort/kernels/cpu.hpp"
 #include "retort/kernels/cuda.hpp"
 #include "support.hpp"
@@ -11,8 +12,8 @@ namespace {
 constexpr Index sizes[] = {0, 1, 17, 130, 1000};
 constexpr int steps = 3;
 
-/// step(device, number of the step, gradient, arrays...) several times on the CPU and in every order on the device;
-/// `start` are weights and state. Weights and state end the same.
+/// step(device, number of the step, gradient, arrays...) several times on the CPU and in every order on the
+/// device; `start` are weights and state. Weights and state end the same.
 template <class Step>
 void check_steps(const std::vector<Numbers>& start, Step step) {
   std::vector<Numbers> want;
@@ -30,7 +31,9 @@ void check_steps(const std::vector<Numbers>& start, Step step) {
     for (const auto& x : start) arrays.emplace_back(x, 1);
     std::vector<float*> at;
     for (auto& x : arrays) at.push_back(x);
-    for (int s = 0; s < steps; ++s) step(CudaDevice{}, s, static_cast<const float*>(std::as_const(gradients[static_cast<std::size_t>(s)])), at);
+    for (int s = 0; s < steps; ++s)
+      step(CudaDevice{}, s, static_cast<const float*>(std::as_const(gradients[static_cast<std::size_t>(s)])),
+           at);
     std::vector<Numbers> out;
     for (const auto& x : arrays) out.push_back(x.now());
     return out;
@@ -68,7 +71,8 @@ TEST_CASE("steps of SGD on the device are the CPU's") {
   RETORT_NEED_DEVICE();
   for (const Index n : sizes)
     for (const bool nesterov : {false, true})
-      check_steps({normals<double>(n, 1), zeros(n)}, [n, nesterov](auto device, int, const auto* gradient, const auto& x) {
+      check_steps({normals<double>(n, 1), zeros(n)}, [n, nesterov](auto device, int, const auto* gradient,
+                                                                   const auto& x) {
         const kernels::SgdStep step{
             .rate = 0.1, .momentum = 0.9, .weight_decay = 0.01, .nesterov = nesterov, .gradient_scale = 0.7};
         kernels::sgd(device, step, n, x[0], gradient, x[1]);
@@ -94,18 +98,19 @@ TEST_CASE("steps of Adafactor on the device are the CPU's") {
                                     .gradient_scale = 0.7};
     };
     for (const Index n : sizes)
-      check_steps({normals<double>(n, 1), zeros(n), zeros(n)},
-                  [&](auto device, int s, const auto* gradient, const auto& x) {
-                    kernels::adafactor_whole(device, step(s), n, x[0], gradient, x[1], o.beta1 == 0 ? nullptr : x[2]);
-                  });
+      check_steps({normals<double>(n, 1), zeros(n), zeros(n)}, [&](auto device, int s, const auto* gradient,
+                                                                   const auto& x) {
+        kernels::adafactor_whole(device, step(s), n, x[0], gradient, x[1], o.beta1 == 0 ? nullptr : x[2]);
+      });
     for (const auto& [matrices, rows, columns] :
          {std::array<Index, 3>{0, 3, 4}, {1, 1, 1}, {1, 7, 17}, {3, 33, 5}, {2, 2, 300}, {1, 300, 3}}) {
       const Index count = matrices * rows * columns;
-      check_steps({normals<double>(count, 1), zeros(matrices * rows), zeros(matrices * columns), zeros(count)},
-                  [&, m = matrices, r = rows, c = columns](auto device, int s, const auto* gradient, const auto& x) {
-                    kernels::adafactor_factored(device, step(s), m, r, c, x[0], gradient, x[1], x[2],
-                                                o.beta1 == 0 ? nullptr : x[3]);
-                  });
+      check_steps(
+          {normals<double>(count, 1), zeros(matrices * rows), zeros(matrices * columns), zeros(count)},
+          [&, m = matrices, r = rows, c = columns](auto device, int s, const auto* gradient, const auto& x) {
+            kernels::adafactor_factored(device, step(s), m, r, c, x[0], gradient, x[1], x[2],
+                                        o.beta1 == 0 ? nullptr : x[3]);
+          });
     }
   }
 }

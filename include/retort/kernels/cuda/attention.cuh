@@ -284,7 +284,7 @@ void attention_backward(CudaDevice, const AttentionShape& shape, const Segments&
                         const Statistic<T>* lse, const T* d_o, const AttentionGradients<T>& grad) {
   using namespace cuda;
   const Index rows = longest(queries), columns = longest(keys);
-  if (columns == 0) return;
+  if (rows == 0 && columns == 0) return;
   const SegmentsOnDevice on_q(queries), on_k(keys);
   const Scratch delta(static_cast<std::size_t>(std::max<Index>(1, queries.end() * shape.heads)) *
                       sizeof(float));
@@ -315,8 +315,9 @@ void attention_backward(CudaDevice, const AttentionShape& shape, const Segments&
     launch(attention_delta_kernel<T>, of_queries, attention_warps * warp_size, 0, problem, delta.as<float>());
     launch(attention_dq_kernel<T>, of_queries, attention_warps * warp_size, bytes, problem);
   }
-  launch(attention_dkv_kernel<T>, attention_grid(columns, shape.kv_heads, keys.count()),
-         attention_warps * warp_size, 2 * bytes, problem);
+  if (columns > 0)
+    launch(attention_dkv_kernel<T>, attention_grid(columns, shape.kv_heads, keys.count()),
+           attention_warps * warp_size, 2 * bytes, problem);
   if (grad.bias != nullptr && rows > 0)
     launch(attention_dbias_kernel<T>,
            dim3(static_cast<unsigned>(2 * shape.bias_reach - 1), static_cast<unsigned>(shape.heads)), 128, 0,

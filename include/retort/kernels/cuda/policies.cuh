@@ -6,8 +6,8 @@
 #include "retort/kernels/cuda/sparse_row_loss.cuh"
 
 /// How a policy gets onto the GPU: kernels are compiled ahead for each, in a .cu file that includes this and
-/// names it once, outside of any namespace. The shipped ones are named in map.cu and distill/divergences.cu; a user's own
-/// in a file of theirs:
+/// names it once, outside of any namespace. The shipped ones are named in map.cu and distill/divergences.cu;
+/// a user's own in a file of theirs:
 ///
 ///   #include "retort/kernels/cuda/policies.cuh"
 ///   #include "my_divergence.hpp"

@@ -7,9 +7,9 @@
 /// the order of threads.
 namespace retort::kernels::cuda {
 
-/// An unsigned number that is ordered as the float is.
+/// An unsigned number that is ordered as the float is; both zeros have the same.
 __device__ inline std::uint32_t ordered_key(float x) {
-  const auto word = std::bit_cast<std::uint32_t>(x);
+  const auto word = std::bit_cast<std::uint32_t>(x + 0.0f);  // -0 + 0 is +0
   return (word & 0x80000000u) != 0 ? ~word : word | 0x80000000u;
 }
 

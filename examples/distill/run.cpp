@@ -165,7 +165,7 @@ Outcome run(Task<B>& t) {
   outcome.seconds = result.seconds;
   if (result.stopped) return outcome;
   for (const auto& evaluation : result.evaluations)
-    outcome.curve.push_back(point_of(evaluation, evaluation.at("step").get<Index>()));
+    outcome.curve.push_back(point_of(evaluation, evaluation.at("step").template get<Index>()));
   write_samples(t, folder, s.steps);
   return outcome;
 }

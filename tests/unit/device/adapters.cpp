@@ -37,7 +37,8 @@ void check_lora() {
   add_lora(model, peft_sites(model, {"q_proj", "down_proj"}), {.rank = 2, .alpha = 4}, {3, 4});
   std::uint64_t stream = 50;
   for (auto* p : parameters(model))
-    if (p->trainable) p->value = Uploaded<T>(p->shape(), ++stream, 0.1).device;
+    if (p->trainable)
+      kernels::fill_normal(CudaDevice{}, {7, ++stream}, p->value.size(), 0.0f, 0.1f, p->value.data());
   save_peft(model, folder / "adapter");
   Model again(grouped_config(), {1, 1});
   const LoraConfig config = load_peft(again, folder / "adapter");

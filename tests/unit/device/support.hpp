@@ -112,10 +112,11 @@ std::vector<Numbers> in_every_order(F f) {
 }
 
 /// Largest |got - want| as a share of the largest |want|; infinite if the sizes differ, or where one is not
-/// finite and the other is not the same.
-inline double error_of(const Numbers& got, const Numbers& want) {
+/// finite and the other is not the same. `scale`: a size that rounding is measured by besides, for results
+/// that cancel.
+inline double error_of(const Numbers& got, const Numbers& want, double scale = 0) {
   if (got.size() != want.size()) return HUGE_VAL;
-  double worst = 0, largest = 0;
+  double worst = 0, largest = scale;
   for (std::size_t i = 0; i < got.size(); ++i) {
     if (got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]))) {
       if (std::isfinite(want[i])) largest = std::max(largest, std::abs(want[i]));

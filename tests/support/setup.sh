@@ -52,12 +52,12 @@ find_nvcc() {
   [ "$(printf '%s\n' 12.4 "$version" | sort -V | head -n 1)" = 12.4 ]
 }
 
-# configure_and_build PRESET [TARGET...]
+# configure_and_build PRESET [TARGET...]; options for configuring may be in the array configure_options
 configure_and_build() {
   local preset=$1 start=$SECONDS
   shift
   say "Configuring and building, preset $preset, folder build/$preset$RETORT_BUILD_KEY"
-  cmake --preset "$preset"
+  cmake --preset "$preset" ${configure_options[@]+"${configure_options[@]}"}
   cmake --build --preset "$preset" --parallel "$(jobs_here)" ${1:+--target "$@"}
   echo "Configured and built in $((SECONDS - start)) s"
 }

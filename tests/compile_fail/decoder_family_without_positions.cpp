@@ -1,5 +1,5 @@
 // The same for decoders.
-// expect: Decoder: a family needs name, parallel, config\(\) and the templates Norm, FeedForward, Positions
+// expect: Decoder: a family needs name, parallel and the templates Norm, FeedForward, Positions
 // and Rotary
 #include "retort/models/decoder.hpp"
 

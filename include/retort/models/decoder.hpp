@@ -18,8 +18,8 @@ template <Backend Be, class Fam = Gpt2>
 class Decoder {
   static_assert(
       DecoderFamily<Fam>,
-      "Decoder: a family needs name, parallel, config() and the templates Norm, FeedForward, Positions and "
-      "Rotary over a backend, see retort/models/decoder_families.hpp");
+      "Decoder: a family needs name, parallel and the templates Norm, FeedForward, Positions and Rotary over "
+      "a backend, see retort/models/decoder_families.hpp");
 
  public:
   using Backend = Be;

@@ -20,7 +20,7 @@ template <class F>
 concept DecoderFamily = requires {
   { F::name } -> std::convertible_to<const char*>;
   { F::parallel } -> std::convertible_to<bool>;
-  { F::config() } -> std::same_as<DecoderConfig>;
+
   typename F::template Norm<Cpu<float>>;
   typename F::template FeedForward<Cpu<float>>;
   typename F::template Positions<Cpu<float>>;

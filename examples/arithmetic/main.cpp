@@ -1,0 +1,34 @@
+// Word problems with worked solutions: a decoder learns them, a smaller one learns from it by supervised,
+// on-policy and sequence-level distillation, MiniLLM and RL + GKD, from the same start and in equally many
+// steps.
+
+#include <cstdio>
+#include <string_view>
+
+#include "arithmetic/comparison.hpp"
+#include "arithmetic/flags.hpp"
+#include "support/program.hpp"
+
+using namespace arithmetic;
+
+int main(int argc, char** argv) {
+  Settings settings;
+  bool quick = false, full = false;
+  for (int i = 1; i < argc; ++i) {
+    quick = quick || std::string_view(argv[i]) == "--quick";
+    full = full || std::string_view(argv[i]) == "--full";
+  }
+  apply_form(settings, quick, full);
+  CLI::App app("Distils a model of word problems by GKD's recipes, MiniLLM and RL + GKD and compares them.");
+  add_flags(app, settings);
+  return support::run_program("arithmetic", app, argc, argv, [&] {
+    resolve(settings);
+    try {
+      support::with_backend(settings.device, [&]<class B>(B) { compare<B>(settings); });
+      return 0;
+    } catch (const Stopped&) {
+      fmt::print(stderr, "stopped; the same command continues from the checkpoints in {}\n", settings.out);
+      return support::exit_stopped;
+    }
+  });
+}

@@ -38,7 +38,8 @@ auto with_backend(const std::string& device, const std::string& dtype, F f) {
 #else
   if (device == "cuda") fail<DeviceError>("cuda", "this program was built without RETORT_CUDA");
 #endif
-  fail<ValueError>("device", "'{}' with '{}': expected cpu with float32, or cuda with float32, tf32 or bfloat16",
+  fail<ValueError>("device",
+                   "'{}' with '{}': expected cpu with float32, or cuda with float32, tf32 or bfloat16",
                    device, dtype);
 }
 

@@ -18,8 +18,8 @@ struct CudaDevice {
   static constexpr const char* name = "cuda";
 };
 
-/// The same GPU, with matrix products of float by its tensor cores: operands are rounded to TF32 (10 bits of fraction
-/// instead of 23), sums are float. Everything else is `CudaDevice`'s.
+/// The same GPU, with matrix products of float by its tensor cores: operands are rounded to TF32 (10 bits of
+/// fraction instead of 23), sums are float. Everything else is `CudaDevice`'s.
 struct CudaTf32Device : CudaDevice {
   static constexpr const char* name = "cuda, tf32";
 };
@@ -45,8 +45,8 @@ struct Cuda {
   using Device = CudaDevice;
 };
 
-/// Models of float on an NVIDIA GPU whose products may be rounded to TF32: several times as fast, gradients correct to
-/// about three digits.
+/// Models of float on an NVIDIA GPU whose products may be rounded to TF32: several times as fast, gradients
+/// correct to about three digits.
 struct CudaTf32 {
   using Scalar = float;
   using Device = CudaTf32Device;

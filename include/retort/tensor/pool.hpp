@@ -234,7 +234,7 @@ class Pool<CudaDevice> {
   std::map<std::size_t, std::vector<void*>> free_;  // by capacity
   PoolStatistics statistics_;
 
-    void trim_locked();
+  void trim_locked();
 };
 
 /// The pool of the one GPU.

@@ -10,10 +10,12 @@
 #include "retort/training/step.hpp"
 #include "retort/version.hpp"
 #include "support/device.hpp"
+#include "support/sequences.hpp"
 
 namespace {
 
 using namespace retort;
+using bench::random_sequences;
 using nlohmann::json;
 
 struct Sizes {
@@ -32,20 +34,6 @@ Sizes tiny_sizes() {
   s.teacher = {.vocabulary = 101, .positions = 48, .width = 48, .layers = 3, .heads = 4};
   s.batch = 2, s.length = 16, s.loss_rows = 32, s.prompts = 3, s.prompt = 4, s.fresh = 6, s.gkd_prompts = 3;
   s.square = 64, s.rounds = 2;
-  return s;
-}
-
-Sequences random_sequences(int count, int length, Index vocabulary, std::uint64_t seed) {
-  Sequences s;
-  const RandomKey key{seed, 1};
-  for (int i = 0; i < count; ++i) {
-    std::vector<std::int32_t> tokens;
-    for (int t = 0; t < length; ++t)
-      tokens.push_back(static_cast<std::int32_t>(
-          key.uniform(static_cast<std::uint64_t>(i) * 100000 + static_cast<std::uint64_t>(t)) *
-          static_cast<double>(vocabulary)));
-    s.push_back(tokens);
-  }
   return s;
 }
 

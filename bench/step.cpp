@@ -12,25 +12,13 @@
 #include "retort/training/step.hpp"
 #include "retort/version.hpp"
 #include "support/machine.hpp"
+#include "support/sequences.hpp"
 
 namespace {
 
 using namespace retort;
+using bench::random_sequences;
 using B = Cpu<float>;
-
-Sequences random_sequences(int count, int length, Index vocabulary, std::uint64_t seed) {
-  Sequences s;
-  const RandomKey key{seed, 1};
-  for (int i = 0; i < count; ++i) {
-    std::vector<std::int32_t> tokens;
-    for (int t = 0; t < length; ++t)
-      tokens.push_back(2 + static_cast<std::int32_t>(key.uniform(static_cast<std::uint64_t>(i) * 100000 +
-                                                                 static_cast<std::uint64_t>(t)) *
-                                                     static_cast<double>(vocabulary - 2)));
-    s.push_back(tokens);
-  }
-  return s;
-}
 
 struct Row {
   std::string work;

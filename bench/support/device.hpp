@@ -17,12 +17,12 @@ namespace bench {
 template <class B>
 double now_on() {
 #if defined(RETORT_HAS_CUDA)
-  if constexpr (std::same_as<typename B::Device, retort::CudaDevice>) retort::cuda::synchronize();
+  if constexpr (!std::same_as<typename B::Device, retort::CpuDevice>) retort::cuda::synchronize();
 #endif
   return now();
 }
 
-/// Calls f with the backend that `device` (cpu, cuda) and `dtype` (float32, bfloat16) name. Throws
+/// Calls f with the backend that `device` (cpu, cuda) and `dtype` (float32, tf32, bfloat16) name. Throws
 /// DeviceError for a device that this program or machine does not have, ValueError for an unknown name.
 template <class F>
 auto with_backend(const std::string& device, const std::string& dtype, F f) {
@@ -47,7 +47,7 @@ auto with_backend(const std::string& device, const std::string& dtype, F f) {
 template <class B>
 std::string device_name() {
 #if defined(RETORT_HAS_CUDA)
-  if constexpr (std::same_as<typename B::Device, retort::CudaDevice>) return retort::cuda::describe_device();
+  if constexpr (!std::same_as<typename B::Device, retort::CpuDevice>) return retort::cuda::describe_device();
 #endif
   return fmt::format("{}, {} threads", cpu_name(), retort::thread_count());
 }

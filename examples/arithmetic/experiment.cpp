@@ -5,6 +5,7 @@
 
 #include "retort/io/checkpoint.hpp"
 #include "retort/io/policy_json.hpp"
+#include "support/teacher.hpp"
 
 namespace arithmetic {
 
@@ -95,27 +96,7 @@ std::function<nlohmann::json()> Experiment<B>::evaluation(const Model& model) co
 
 template <retort::Backend B>
 void Experiment<B>::load_teacher(Model& model) const {
-  const auto folder = std::filesystem::path(settings_.teacher_folder);
-  std::ifstream file(folder / "config.json");
-  if (!file)
-    retort::fail<retort::FileError>("teacher", "'{}' cannot be read", (folder / "config.json").string());
-  const auto config = nlohmann::json::parse(file, nullptr, false);
-  const nlohmann::json* found =
-      config.is_object() && config.contains("config") && config["config"].contains("setting")
-          ? &config["config"]["setting"]
-          : nullptr;
-  if (found == nullptr || !found->contains("words") || !found->contains("model"))
-    retort::fail<retort::FileError>("teacher", "'{}' is not the configuration of a run of this program",
-                                    (folder / "config.json").string());
-  if ((*found)["words"] != nlohmann::json(vocabulary_.words()))
-    retort::fail<retort::ValueError>("teacher",
-                                     "'{}' has another vocabulary ({} words) than the student ({})",
-                                     folder.string(), (*found)["words"].size(), vocabulary_.words().size());
-  if (const auto difference = retort::first_difference((*found)["model"], retort::model_json(model)))
-    retort::fail<retort::ValueError>(
-        "teacher", "'{}' has other sizes: {} (give the --teacher-... flags it was made with)",
-        folder.string(), *difference);
-  retort::load_checkpoint_weights(folder / "checkpoint.safetensors", retort::parameters(model));
+  support::load_teacher(settings_.teacher_folder, model, "words", vocabulary_.words());
 }
 
 template class Experiment<support::CompiledBackend>;

@@ -5,6 +5,7 @@
 
 #include "retort/training/run.hpp"
 #include "support/device.hpp"
+#include "support/teacher.hpp"
 
 namespace g2p {
 
@@ -122,27 +123,7 @@ Score Experiment<B>::validate(const Model& model) const {
 
 template <retort::Backend B>
 void Experiment<B>::load_teacher(Model& model) const {
-  const auto folder = std::filesystem::path(settings_.teacher_folder);
-  std::ifstream file(folder / "config.json");
-  if (!file)
-    retort::fail<retort::FileError>("teacher", "'{}' cannot be read", (folder / "config.json").string());
-  const auto config = nlohmann::json::parse(file, nullptr, false);
-  const nlohmann::json* setting =
-      config.is_object() && config.contains("config") && config["config"].contains("setting")
-          ? &config["config"]["setting"]
-          : nullptr;
-  if (setting == nullptr || !setting->contains("phonemes") || !setting->contains("model"))
-    retort::fail<retort::FileError>("teacher", "'{}' is not the configuration of a run of this program",
-                                    (folder / "config.json").string());
-  if ((*setting)["phonemes"] != nlohmann::json(vocabulary_.phonemes()))
-    retort::fail<retort::ValueError>(
-        "teacher", "'{}' has another vocabulary ({} phonemes) than the student ({})", folder.string(),
-        (*setting)["phonemes"].size(), vocabulary_.phonemes().size());
-  if (const auto difference = retort::first_difference((*setting)["model"], retort::model_json(model)))
-    retort::fail<retort::ValueError>(
-        "teacher", "'{}' has other sizes: {} (give the --teacher-... flags it was made with)",
-        folder.string(), *difference);
-  retort::load_checkpoint_weights(folder / "checkpoint.safetensors", retort::parameters(model));
+  support::load_teacher(settings_.teacher_folder, model, "phonemes", vocabulary_.phonemes());
 }
 
 template <retort::Backend B>

@@ -10,23 +10,6 @@ using D = Cpu<double>;
 
 namespace {
 
-template <class Model>
-std::vector<double> weights_of(Model& model) {
-  std::vector<double> all;
-  for (const auto* p : parameters(model))
-    for (const double x : numbers(p->value)) all.push_back(x);
-  return all;
-}
-std::vector<double> weights_of(Decoder<D, Llama>& model) {
-  return weights(parameters(model));
-}
-
-DecoderConfig grouped_config() {
-  auto config = tiny_decoder_config();
-  config.heads = 4, config.kv_heads = 2, config.head_width = 4;
-  return config;
-}
-
 /// Adapters that are not zero, written for PEFT, read into the same model without them, and merged.
 template <class T>
 void check_lora() {

@@ -13,29 +13,6 @@ using D = Cpu<double>;
 
 namespace {
 
-template <class Model>
-std::vector<double> weights_of(Model& model) {
-  std::vector<double> all;
-  for (const auto* p : parameters(model))
-    for (const double x : numbers(p->value)) all.push_back(x);
-  return all;
-}
-std::vector<double> weights_of(Decoder<D, Llama>& model) {
-  return weights(parameters(model));
-}
-std::vector<double> weights_of(Decoder<D>& model) {
-  return weights(parameters(model));
-}
-std::vector<double> weights_of(EncoderDecoder<D>& model) {
-  return weights(parameters(model));
-}
-
-DecoderConfig grouped_config() {
-  auto config = tiny_decoder_config();
-  config.heads = 4, config.kv_heads = 2, config.head_width = 4;
-  return config;
-}
-
 /// A folder of the model's own type, and of the other, read on the device and on the CPU.
 template <class T, class Model, class OnCpu>
 void check_folder(const typename Model::Config& config) {

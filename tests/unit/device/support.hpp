@@ -142,6 +142,27 @@ std::vector<double> numbers(const Tensor<T, CudaDevice>& t) {
   return out;
 }
 
+/// All weights of a model on the device or the CPU, in double.
+template <class Model>
+std::vector<double> weights_of(Model& model) {
+  std::vector<double> all;
+  for (const auto* p : parameters(model))
+    for (const auto x : p->value.to_host()) {
+      if constexpr (std::same_as<typename Model::Backend::Scalar, bf16>)
+        all.push_back(static_cast<double>(static_cast<float>(x)));
+      else
+        all.push_back(static_cast<double>(x));
+    }
+  return all;
+}
+
+/// A tiny decoder whose query heads share key heads.
+inline DecoderConfig grouped_config() {
+  auto config = tiny_decoder_config();
+  config.heads = 4, config.kv_heads = 2, config.head_width = 4;
+  return config;
+}
+
 /// The same weights in another backend's model, by way of double.
 template <class From, class To>
 void copy_weights(From& from, To& to) {

@@ -42,10 +42,21 @@ struct DeviceError : Error {
   using Error::Error;
 };
 
+namespace detail {
+
+/// The one place where messages are put together: `fail` is instantiated hundreds of times.
+[[gnu::cold]] inline std::string error_message(std::string_view where, fmt::string_view format,
+                                               fmt::format_args args) {
+  return fmt::format("[{}] {}", where, fmt::vformat(format, args));
+}
+
+}  // namespace detail
+
 /// Throws `E` with the message `[where] ...`, the rest formatted by fmt.
 template <class E, class... Args>
-[[noreturn]] void fail(std::string_view where, fmt::format_string<Args...> format, Args&&... args) {
-  throw E(fmt::format("[{}] {}", where, fmt::format(format, std::forward<Args>(args)...)));
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view where, fmt::format_string<Args...> format,
+                                                 Args&&... args) {
+  throw E(detail::error_message(where, format, fmt::make_format_args(args...)));
 }
 
 }  // namespace retort

@@ -101,22 +101,21 @@ class Progress {
   [[nodiscard]] std::string line(double now) const {
     const double per_second = rate(now);
     std::string text = options_.label.empty() ? "" : options_.label + "  ";
-    auto end = std::back_inserter(text);
     if (options_.total > 0) {
       const double part =
           std::clamp(static_cast<double>(done_) / static_cast<double>(options_.total), 0.0, 1.0);
-      if (terminal_) fmt::format_to(end, "{} ", bar(part));
-      fmt::format_to(end, "{:3.0f} %  {}/{} {}", 100 * part, done_, options_.total, options_.unit);
+      if (terminal_) text += fmt::format("{} ", bar(part));
+      text += fmt::format("{:3.0f} %  {}/{} {}", 100 * part, done_, options_.total, options_.unit);
     } else {
-      fmt::format_to(end, "{} {}", done_, options_.unit);
+      text += fmt::format("{} {}", done_, options_.unit);
     }
-    if (per_second > 0) fmt::format_to(end, "  {}/s", format_rate(per_second));
+    if (per_second > 0) text += fmt::format("  {}/s", format_rate(per_second));
     if (options_.total > 0 && done_ >= options_.total)
-      fmt::format_to(end, "  took {}", format_duration(now - began_));
+      text += fmt::format("  took {}", format_duration(now - began_));
     else if (options_.total > 0 && per_second > 0)
-      fmt::format_to(end, "  {} left",
-                     format_duration(static_cast<double>(options_.total - done_) / per_second));
-    if (!note_.empty()) fmt::format_to(end, "  {}", note_);
+      text +=
+          fmt::format("  {} left", format_duration(static_cast<double>(options_.total - done_) / per_second));
+    if (!note_.empty()) text += fmt::format("  {}", note_);
     return text;
   }
 

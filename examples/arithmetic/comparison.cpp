@@ -4,6 +4,7 @@
 
 #include "arithmetic/experiment.hpp"
 #include "retort/io/policy_json.hpp"
+#include "retort/training/interrupt.hpp"
 #include "retort/version.hpp"
 
 namespace arithmetic {
@@ -55,6 +56,7 @@ template <retort::Backend B>
 void compare(const Settings& settings) {
   using Model = arithmetic::Model<B>;
   if (settings.threads > 0) retort::set_thread_count(settings.threads);
+  const retort::InterruptGuard guard;
   const std::vector<Entrant> list = entrants(settings);
   const Entrant sft{"sft", as_any(retort::recipes::sft(), settings)};
   const Experiment<B> experiment(settings);

@@ -5,6 +5,7 @@
 #include "retort/eval/calibration.hpp"
 #include "retort/eval/exposure.hpp"
 #include "retort/eval/repetition.hpp"
+#include "support/stopped.hpp"
 
 namespace arithmetic {
 
@@ -104,6 +105,7 @@ void Experiment<B>::evaluate(ResultRow& row, const Model& model, const Model* te
   retort::Sequences samples;  // of the first seed
   row.accuracy_sampled = 0;
   for (int seed = 0; seed < settings_.evaluation_seeds; ++seed) {
+    support::leave_if_stopped();
     const auto drawn = sample(model, 1 + static_cast<std::uint64_t>(seed));
     row.accuracy_sampled += share(right_ones(drawn, test_, vocabulary_)) / settings_.evaluation_seeds;
     if (seed == 0) samples = drawn;
@@ -111,6 +113,7 @@ void Experiment<B>::evaluate(ResultRow& row, const Model& model, const Model* te
   row.distinct_4 = retort::distinct_ngrams(samples, 4);
   row.repetition = retort::repetition_rate(samples, 4);
   row.length = static_cast<double>(samples.total()) / samples.size();
+  support::leave_if_stopped();
   if (teacher == nullptr) return;
 
   const auto& prompts = test_.batch.prompts;

@@ -5,6 +5,7 @@
 
 #include "retort/io/checkpoint.hpp"
 #include "retort/io/policy_json.hpp"
+#include "support/stopped.hpp"
 #include "support/teacher.hpp"
 
 namespace arithmetic {
@@ -54,7 +55,7 @@ Trained Experiment<B>::run(const Plan& plan, const Entrant& entrant, Model& mode
   if (settings_.fresh) retort::RunFolder(path(plan)).clear();
   const retort::RunResult result =
       std::visit([&](const auto& how) { return train(plan, how, model, teacher); }, entrant.how);
-  if (result.stopped) throw Stopped{};
+  if (result.stopped) throw support::Stopped{};
   Trained out{.seconds = result.seconds};
   for (const auto& e : result.evaluations)
     out.curve.push_back({e.at("step").get<double>(), e.at("accuracy").get<double>()});

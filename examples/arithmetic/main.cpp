@@ -8,6 +8,7 @@
 #include "arithmetic/comparison.hpp"
 #include "arithmetic/flags.hpp"
 #include "support/program.hpp"
+#include "support/stopped.hpp"
 
 using namespace arithmetic;
 
@@ -26,7 +27,7 @@ int main(int argc, char** argv) {
     try {
       support::with_backend(settings.device, [&]<class B>(B) { compare<B>(settings); });
       return 0;
-    } catch (const Stopped&) {
+    } catch (const support::Stopped&) {
       fmt::print(stderr, "stopped; the same command continues from the checkpoints in {}\n", settings.out);
       return support::exit_stopped;
     }

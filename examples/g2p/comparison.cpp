@@ -5,6 +5,7 @@
 
 #include "g2p/experiment.hpp"
 #include "retort/io/policy_json.hpp"
+#include "retort/training/interrupt.hpp"
 #include "retort/version.hpp"
 
 namespace g2p {
@@ -33,6 +34,7 @@ template <retort::Backend B>
 void compare(const Settings& settings) {
   using Model = g2p::Model<B>;
   if (settings.threads > 0) retort::set_thread_count(settings.threads);
+  const retort::InterruptGuard guard;
   const std::vector<Entrant> list = entrants(settings);
   const Dictionary dictionary = read_dictionary(
       settings.data, {.most_letters = settings.most_letters, .most_phonemes = settings.most_phonemes});

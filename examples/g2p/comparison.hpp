@@ -4,11 +4,8 @@
 
 namespace g2p {
 
-/// Thrown to leave the experiment after Ctrl-C; everything is saved.
-struct Stopped {};
-
 /// The whole experiment on a backend: trains teacher and students, prints the table, and writes results and
-/// picture. Compiled in comparison.cpp, once for each backend.
+/// picture. Throws support::Stopped after Ctrl-C. Compiled in comparison.cpp, once for each backend.
 template <retort::Backend B>
 void compare(const Settings& settings);
 

@@ -5,6 +5,7 @@
 
 #include "retort/training/run.hpp"
 #include "support/device.hpp"
+#include "support/stopped.hpp"
 #include "support/teacher.hpp"
 
 namespace g2p {
@@ -107,7 +108,7 @@ Trained Experiment<B>::run(const std::string& name, const AnyRecipe& recipe, Mod
   auto optimizer = optimizer_of(settings_, rate).on(retort::parameters(model));
   const retort::RunResult result =
       retort::run_training(folder, recipe, model, teacher, optimizer, train_, options, setting, evaluate);
-  if (result.stopped) throw Stopped{};
+  if (result.stopped) throw support::Stopped{};
   write_samples(folder, model, vocabulary_, test_, settings_.max_tokens, steps);
   Trained trained{.seconds = result.seconds};
   for (const auto& e : result.evaluations)
@@ -129,15 +130,18 @@ void Experiment<B>::load_teacher(Model& model) const {
 template <retort::Backend B>
 void Experiment<B>::evaluate(ResultRow& row, const Model& model, const Model* teacher) const {
   const Score greedy = score(answers(model, test_, retort::Greedy{}, settings_.max_tokens), test_.references);
+  support::leave_if_stopped();
   const retort::Sequences drawn = answers(model, test_, retort::Temperature{1.0}, settings_.max_tokens);
   const Score sampled = score(drawn, test_.references);
   row.wer_greedy = greedy.wer();
   row.per_greedy = greedy.per();
   row.wer_sampled = sampled.wer();
   row.per_sampled = sampled.per();
+  support::leave_if_stopped();
   if (teacher != nullptr)
     row.reverse_kl =
         retort::mean_divergence(retort::ReverseKl{}, model, *teacher, retort::numbered(test_.words, drawn));
+  support::leave_if_stopped();
 }
 
 template class Experiment<support::CompiledBackend>;

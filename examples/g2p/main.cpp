@@ -6,6 +6,7 @@
 #include "g2p/comparison.hpp"
 #include "g2p/flags.hpp"
 #include "support/program.hpp"
+#include "support/stopped.hpp"
 
 using namespace g2p;
 
@@ -24,7 +25,7 @@ int main(int argc, char** argv) {
     try {
       support::with_backend(settings.device, [&]<class B>(B) { compare<B>(settings); });
       return 0;
-    } catch (const Stopped&) {
+    } catch (const support::Stopped&) {
       fmt::print(stderr, "stopped; the same command continues from the checkpoints in {}\n", settings.out);
       return support::exit_stopped;
     }

@@ -38,7 +38,7 @@ struct RunOptions {
 
 /// How a run ended.
 struct RunResult {
-  bool stopped = false;  ///< by Ctrl-C or SIGTERM, before the last step; the checkpoint continues it
+  bool stopped = false;  ///< by Ctrl-C or SIGTERM, perhaps after the last step; the checkpoint continues it
   Index steps = 0;       ///< done in all
   double seconds =
       0;  ///< of training steps (evaluation and checkpoints left out), earlier parts of the run included
@@ -175,6 +175,7 @@ RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& li
     folder.append_metrics(metrics);
     if (saves) save();
   }
+  result.stopped = InterruptGuard::stop_requested();
   return result;
 }
 

@@ -56,6 +56,25 @@ TEST_CASE("a new guard forgets the request before it") {
   CHECK_FALSE(InterruptGuard::stop_requested());
 }
 
+TEST_CASE("guards nest: a request outlives the inner ones, and the outermost gives the handlers back") {
+  seen = 0;
+  const auto before = std::signal(SIGTERM, &count);
+  {
+    const InterruptGuard outer;
+    {
+      const InterruptGuard inner;
+      std::raise(SIGTERM);
+      CHECK(InterruptGuard::stop_requested());
+    }
+    const InterruptGuard next;
+    CHECK(InterruptGuard::stop_requested());
+    CHECK(seen == 0);
+  }
+  std::raise(SIGTERM);
+  CHECK(seen == 1);
+  std::signal(SIGTERM, before);
+}
+
 TEST_CASE("a second signal ends the process at once") {
   const auto twice = [](int first, int second) {
     return end_of_child([=] {

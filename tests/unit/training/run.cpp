@@ -1,6 +1,8 @@
 // What a run folder keeps a run from: other data, another teacher, weights that are not numbers.
 #include "retort/training/run.hpp"
 
+#include <csignal>
+
 #include "catch.hpp"
 #include "folder.hpp"
 #include "retort/optim/adamw.hpp"
@@ -63,6 +65,27 @@ TEST_CASE("numbers that are not finite never reach a checkpoint, and the last go
   load_checkpoint_weights(path / "checkpoint.safetensors", parameters(student));
   CHECK(std::ranges::all_of(weights(parameters(student)), [](float w) { return std::isfinite(w); }));
   CHECK(RunFolder(path).metrics().size() == 1);
+}
+
+TEST_CASE("a stop that is asked for during the last step's evaluation is not lost") {
+  const Folder folder("run_stop_");
+  const auto stops_in_evaluation = [&](Index at) {
+    auto student = tiny_decoder<F>(1);
+    auto optimizer = AdamW{}.on(parameters(student));
+    RunFolder run_folder(folder / "run");
+    Index evaluations = 0;
+    return run_training(run_folder, recipes::sft(), student, static_cast<Decoder<F>*>(nullptr), optimizer,
+                        tiny_batch(8), {.steps = 3, .batch_size = 4, .evaluate_every = 1}, {}, [&] {
+                          if (++evaluations == at) std::raise(SIGTERM);
+                          return nlohmann::json::object();
+                        });
+  };
+  const RunResult early = stops_in_evaluation(2);
+  CHECK((early.stopped && early.steps == 2));
+  const RunResult late = stops_in_evaluation(1);
+  CHECK((late.stopped && late.steps == 3));
+  const RunResult complete = stops_in_evaluation(0);
+  CHECK((!complete.stopped && complete.steps == 3));
 }
 
 TEST_CASE("clearing a run folder removes the run's files and no others") {

@@ -4,7 +4,8 @@
 # Debian's packages: what the library and its examples need, what the tests and benchmarks need besides.
 example_packages="g++ cmake ninja-build libeigen3-dev libfmt-dev libcli11-dev
   nlohmann-json3-dev gnuplot-nox festlex-cmu"
-test_packages="catch2 libbenchmark-dev libopenblas-openmp-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev"
+test_packages="catch2 libbenchmark-dev libopenblas-openmp-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev
+  patch"
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -71,22 +71,29 @@ TEST_CASE("no gradient flows through sampling: the samples given as data have th
 }
 
 TEST_CASE("students sample, and teachers judge, with dropout off; the student is trained with it on") {
-  auto config = tiny_t5_config();
-  const auto plain_student = tiny_t5<F>(1, config), plain_teacher = tiny_t5<F>(2, config);
-  config.dropout = 0.4;
-  auto student = tiny_t5<F>(1, config), teacher = tiny_t5<F>(2, config);
-  const Batch batch = tiny_batch(8);
-  const Gkd<ForwardKl, FromStudent> recipe{.max_tokens = 7};
-  const Batch on = recipe.responses(key, student, &teacher, batch);
-  CHECK(on == recipe.responses(key, plain_student, &plain_teacher, batch));
+  const auto check = [](auto config, auto make) {
+    const auto plain_student = make(1, config), plain_teacher = make(2, config);
+    config.dropout = 0.4;
+    auto student = make(1, config), teacher = make(2, config);
+    const Batch batch = tiny_batch(8);
+    const Gkd<ForwardKl, FromStudent> recipe{.max_tokens = 7};
+    const Batch on = recipe.responses(key, student, &teacher, batch);
+    CHECK(on == recipe.responses(key, plain_student, &plain_teacher, batch));
 
-  const Outcome with = step_without_update(recipe, student, teacher, batch, 0, key);
-  CHECK(with.report.tokens == on.responses.total());
-  CHECK(step_without_update(recipe, student, plain_teacher, batch, 0, key).report.loss == with.report.loss);
-  auto undropped = plain_student;
-  CHECK(step_without_update(recipe, undropped, plain_teacher, batch, 0, key).report.loss != with.report.loss);
-  CHECK(step_without_update(recipe, student, teacher, batch, 0, key).report.loss == with.report.loss);
-  CHECK(step_without_update(recipe, student, teacher, batch, 0, {8, 10}).report.loss != with.report.loss);
+    const auto loss_of = [&](auto& trained, auto& judge, RandomKey with) {
+      return step_without_update(recipe, trained, judge, batch, 0, with).report.loss;
+    };
+    const double loss = loss_of(student, teacher, key);
+    CHECK(step_without_update(recipe, student, teacher, batch, 0, key).report.tokens == on.responses.total());
+    CHECK(loss_of(student, plain_teacher, key) == loss);
+    auto undropped = plain_student;
+    CHECK(loss_of(undropped, plain_teacher, key) != loss);
+    CHECK(loss_of(student, teacher, key) == loss);
+    CHECK(loss_of(student, teacher, {8, 10}) != loss);
+  };
+  check(tiny_t5_config(), [](std::uint64_t seed, const auto& config) { return tiny_t5<F>(seed, config); });
+  check(tiny_decoder_config(),
+        [](std::uint64_t seed, const auto& config) { return tiny_decoder<F>(seed, config); });
 }
 
 TEST_CASE("log-probabilities from sampling are those of the training forward pass, token by token") {

@@ -59,6 +59,9 @@ class ReuseMethod {
           mean += part.mean * static_cast<double>(part.weights.size()) /
                   std::max<double>(1, static_cast<double>(total.tokens));
           for (const double w : part.weights) weight += w, weight_squared += w * w;
+        },
+        [&](int first, int last, RandomKey) {
+          name_teacher_not_finite("reuse", &teacher_, batch.samples.slice(first, last));
         });
     optimizer_.step({.rate_factor = at.options.rate_factor, .gradient_scale = gradients.clipped.scale});
     const double tokens = std::max<double>(1, static_cast<double>(total.tokens));

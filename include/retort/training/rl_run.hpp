@@ -68,6 +68,9 @@ RlGkdReport rl_gkd_step(const RlGkd<D, S>& how, const Student& student, const Te
         report.policy += loss.policy;
         report.divergence += loss.divergence;
         look = &audit;
+      },
+      [&](int first, int last, RandomKey) {
+        detail::name_teacher_not_finite("rl_gkd_step", teacher, samples.slice(first, last));
       });
   report.loss = gradients.loss;
   report.audit = audit.mean();

@@ -30,7 +30,7 @@ MiniLlmReport minillm_step(const MiniLlm<S>& how, const Student& student, const 
                            Optimizer<Policy, typename Student::Backend>& optimizer, const Rollouts& rollouts,
                            const Batch* corpus, RandomKey key, const StepOptions& options = {}) {
   using B = typename Student::Backend;
-  require_valid(how);
+  check_policy(how);
   MiniLlmReport report;
   const TokenTargets targets = token_targets(how, rollouts);
   optimizer.zero_grad();

@@ -110,8 +110,8 @@ RunResult run_reuse(RunFolder& folder, const Gkd<D, FromStudent, S>& recipe, con
                     Optimizer<Policy, typename Student::Backend>& optimizer, const Batch& prompts,
                     const RunOptions& options, const nlohmann::json& config = nlohmann::json::object(),
                     const std::function<nlohmann::json()>& evaluate = {}) {
-  require_valid(reuse);
-  require_valid(recipe.divergence);
+  check_policy(reuse);
+  check_policy(recipe.divergence);
   detail::ReuseMethod<D, S, Student, Teacher, Policy> method(recipe, reuse, student, teacher, optimizer,
                                                              prompts, options);
   nlohmann::json description = to_json(recipe);

@@ -14,7 +14,7 @@ const std::vector<double> student{1, 0, -1, 0.5}, teacher{0, 1, 0.5, -2};
 /// Every digit in double; 1e-6 in float.
 template <class D>
 void check(const D& divergence, double value, const std::vector<double>& gradient, double temperature = 1) {
-  INFO(describe(divergence) << " at temperature " << temperature);
+  INFO(summary(divergence) << " at temperature " << temperature);
   const Outcome exact = by_library<double>(divergence, student, teacher, temperature);
   const Outcome single = by_library<float>(divergence, student, teacher, temperature);
   constexpr double half_a_digit = 0.5e-9 + 1e-14;

@@ -1,4 +1,4 @@
-// Losses from a teacher's most probable tokens: golden values, bounds, whole models.
+// Losses from a teacher's most probable tokens: golden values (docs/formulas.md), bounds, whole models.
 #include "retort/distill/sparse_teacher.hpp"
 
 #include "catch.hpp"
@@ -104,6 +104,7 @@ TEST_CASE("golden values of a sparse teacher, every digit in double and 1e-6 in 
   check(Jsd{0.5}, 0.052014031, {0.040042578, -0.043759059, 0.005419174, 0.024287051, -0.025989744});
   CHECK(std::abs(by_library<double>(ForwardKl{}, student, teacher).value - 0.562531227) <= 0.5e-9);
   CHECK(std::abs(by_library<double>(ReverseKl{}, student, teacher).value - 0.744044294) <= 0.5e-9);
+  CHECK(std::abs(by_library<double>(Jsd{0.5}, student, teacher).value - 0.143990063) <= 0.5e-9);
 }
 
 TEST_CASE("every sparse divergence and its gradient equal the definition on random logits") {

@@ -89,7 +89,7 @@ template <class Recipe>
       });
     });
   if (list.empty()) retort::fail<retort::ValueError>("recipes", "none of --recipes is among those to run");
-  for (const Entrant& e : list) std::visit([](const auto& how) { retort::require_valid(how); }, e.how);
+  for (const Entrant& e : list) std::visit([](const auto& how) { retort::check_policy(how); }, e.how);
   if (s.batch_size % s.group != 0)
     retort::fail<retort::ValueError>("recipes", "a batch of {} does not divide into groups of {}",
                                      s.batch_size, s.group);

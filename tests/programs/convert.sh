@@ -79,9 +79,9 @@ run)
   sed -i '/"family"/d' run/config.json
   convert --from run --to exported --family t5_v1_1
   same right exported "a run"
-  cp run/checkpoint.safetensors run/best.safetensors
-  convert --from run --to best --family t5_v1_1 --weights best.safetensors
-  same right best "a run's best weights"
+  cp run/checkpoint.safetensors run/earlier.safetensors
+  convert --from run --to earlier --family t5_v1_1 --weights earlier.safetensors
+  same right earlier "another file of a run's weights"
   expect_error "give --family" --from run --to none
   expect_error "'bert' is unknown, expected one of gpt2, opt, gptj, llama, t5, t5_v1_1" --from run --to none --family bert
   expect_error "model.positions is missing" --from run --to none --family gpt2

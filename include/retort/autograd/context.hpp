@@ -14,10 +14,13 @@ struct Context {
   bool training = false;
   RandomKey key{};
   std::uint64_t draws = 0;  ///< random keys handed out so far in this pass
+  bool record_frozen =
+      false;  ///< diagnosis: ops on frozen parameters are recorded, and so checked, as well; do not propagate
 
   /// A parameter as an input of ops.
   [[nodiscard]] Variable<B> use(const Parameter<B>& parameter) const {
-    return tape != nullptr && parameter.trainable ? tape->leaf(parameter) : Variable<B>(parameter.value);
+    return tape != nullptr && (parameter.trainable || record_frozen) ? tape->leaf(parameter)
+                                                                     : Variable<B>(parameter.value);
   }
 
   /// A key of its own for each random op of the pass, the same in a recomputed pass.

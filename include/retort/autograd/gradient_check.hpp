@@ -46,7 +46,7 @@ void compare_argument(GradientCheck& result, const std::string& name, TensorOf<B
   double at_analytic = 0, at_numeric = 0;
   const Index n = x.size(), count = std::min(n, at_most);
   for (Index c = 0; c < count; ++c) {
-    const Index i = c * n / count;
+    const Index i = count > 1 ? c * (n - 1) / (count - 1) : 0;
     const auto kept = x.data()[i];
     const double h = step * std::max(1.0, std::abs(static_cast<double>(kept)));
     x.data()[i] = kept + static_cast<typename B::Scalar>(h);
@@ -100,7 +100,7 @@ template <Backend B = Cpu<double>, class F>
 }
 
 /// Checks the gradients of `f(context)`, a scalar loss or any variable, with respect to parameters: at most
-/// `at_most` elements of each, evenly spread.
+/// `at_most` elements of each, evenly spread from the first to the last.
 template <Backend B, class F>
 [[nodiscard]] GradientCheck check_parameter_gradients(F f, const ParameterList<B>& list, Index at_most = 8,
                                                       double step = 1e-5) {

@@ -30,19 +30,32 @@ concept NamedPolicy = requires(const P policy) {
   policy.each_field(detail::FieldProbe{});
 };
 
+template <NamedPolicy P>
+[[nodiscard]] std::string summary(const P& policy);
 template <NamedPolicy... P>
 [[nodiscard]] std::string summary(const std::variant<P...>& choice);
+
+namespace detail {
+
+/// A policy's value as `summary` shows it.
+template <class Value>
+[[nodiscard]] std::string value_text(const Value& value) {
+  if constexpr (requires { summary(value); })
+    return summary(value);
+  else if constexpr (fmt::is_formattable<Value>::value)
+    return fmt::format("{}", value);
+  else
+    return "custom";  // a user's policy without a name
+}
+
+}  // namespace detail
 
 /// `adamw(learning_rate 0.001, beta1 0.9, ...)`: the name of a policy and all its values.
 template <NamedPolicy P>
 [[nodiscard]] std::string summary(const P& policy) {
   std::string fields;
-  policy.each_field([&]<class Value>(const char* field, const Value& value) {
-    fields += fields.empty() ? "" : ", ";
-    if constexpr (requires { summary(value); })
-      fields += fmt::format("{} {}", field, summary(value));
-    else
-      fields += fmt::format("{} {}", field, value);
+  policy.each_field([&](const char* field, const auto& value) {
+    fields += fmt::format("{}{} {}", fields.empty() ? "" : ", ", field, detail::value_text(value));
   });
   return fields.empty() ? std::string(P::name) : fmt::format("{}({})", P::name, fields);
 }
@@ -52,12 +65,18 @@ template <NamedPolicy... P>
   return std::visit([](const auto& policy) { return summary(policy); }, choice);
 }
 
-/// Throws ValueError if a value of the policy is outside its range: `[adamw] beta1 must be ..., given ...`.
-template <NamedPolicy P>
+/// Throws ValueError if a value of the policy, if it has a `problem()`, is outside its range: `[jsd] beta
+/// must lie between 0 and 1; given jsd(beta 1.5)`.
+template <class P>
 void check_policy(const P& policy) {
-  if constexpr (requires { policy.problem(); })
-    if (const char* problem = policy.problem())
+  if constexpr (requires { policy.problem(); }) {
+    const char* problem = policy.problem();
+    if (problem == nullptr) return;
+    if constexpr (requires { summary(policy); })
       fail<ValueError>(P::name, "{}; given {}", problem, summary(policy));
+    else
+      fail<ValueError>(P::name, "{}", problem);
+  }
 }
 
 /// The alternative of a variant of policies that is called `name`, with its default values. Throws ValueError

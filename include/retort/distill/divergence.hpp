@@ -1,12 +1,10 @@
 #pragma once
 
-#include <fmt/format.h>
-
 #include <concepts>
 #include <string>
 #include <variant>
 
-#include "retort/core/error.hpp"
+#include "retort/core/policy.hpp"
 #include "retort/distill/divergences.hpp"
 
 namespace retort {
@@ -19,33 +17,13 @@ concept Divergence = requires(const D d, double log_p, double log_q) {
   { d.pull(log_p, log_q) } -> std::convertible_to<double>;
 };
 
-/// Throws ValueError if a parameter of a policy is outside its range.
-template <class Policy>
-void require_valid(const Policy& policy) {
-  if constexpr (requires { policy.problem(); })
-    if (const char* problem = policy.problem()) fail<ValueError>(Policy::name, "{}", problem);
-}
-
 /// The shipped divergences, for programs that choose at run time: visit once, outside the loop over rows.
 using AnyDivergence = std::variant<ForwardKl, ReverseKl, Jsd, NormalisedJsd, TotalVariation, SkewForwardKl,
                                    SkewReverseKl, SymmetricKl>;
 
-/// `jsd(0.5)`: the name of a policy with its parameters, as run logs show it and `parse_divergence` reads it.
-template <class Policy>
-[[nodiscard]] std::string describe(const Policy& policy) {
-  std::string fields;
-  policy.each_field([&](const char*, const auto& value) {
-    fields += fmt::format("{}{}", fields.empty() ? "" : ", ", value);
-  });
-  return fields.empty() ? std::string(Policy::name) : fmt::format("{}({})", Policy::name, fields);
-}
-[[nodiscard]] inline std::string describe(const AnyDivergence& divergence) {
-  return std::visit([](const auto& d) { return describe(d); }, divergence);
-}
-
-/// Reads `forward_kl`, `jsd(0.1)`, `skew_reverse_kl(0.2)` ...; without parentheses the parameter has its
-/// default. Throws ValueError with the list of names for an unknown one, and for a parameter outside its
-/// range.
+/// Reads `forward_kl`, `jsd(0.1)`, `skew_reverse_kl(0.2)` ..., or what `summary` prints, `jsd(beta 0.1)`;
+/// without parentheses the parameter has its default. Throws ValueError with the list of names for an unknown
+/// one, and for a parameter outside its range.
 [[nodiscard]] inline AnyDivergence parse_divergence(const std::string& text) {
   const auto open = text.find('(');
   const std::string name = text.substr(0, open);
@@ -57,7 +35,10 @@ template <class Policy>
     if (name != D::name) return;
     found = true;
     if (open != std::string::npos) {
-      const std::string number = text.substr(open + 1, text.size() - open - 2);
+      std::string number = text.substr(open + 1, text.size() - open - 2);
+      d.each_field([&](const std::string& field, const auto&) {
+        if (number.starts_with(field + " ")) number.erase(0, field.size() + 1);
+      });
       std::size_t used = 0;
       double value = 0;
       try {
@@ -73,7 +54,7 @@ template <class Policy>
       else
         fail<ValueError>("divergence", "{} takes no parameter, '{}' was given", name, text);
     }
-    require_valid(d);
+    check_policy(d);
     result = d;
   };
   [&]<class... D>(std::variant<D...>*) { (try_one(D{}), ...); }(static_cast<AnyDivergence*>(nullptr));

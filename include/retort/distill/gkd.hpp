@@ -40,7 +40,7 @@ struct Gkd {
   [[nodiscard]] Batch responses(RandomKey key, const Student& student, const Teacher* teacher,
                                 const Batch& batch, Source* chosen = nullptr) const {
     detail::require_same_backend<Student, Teacher>();
-    require_valid(outputs);
+    check_policy(outputs);
     const Source source = outputs.choose(key.fork(0).uniform(0));
     if (chosen != nullptr) *chosen = source;
     const GenerateOptions sampling{.max_tokens = max_tokens, .end_token = end_token, .key = key.fork(1)};

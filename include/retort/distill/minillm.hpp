@@ -71,7 +71,7 @@ struct MiniLlm {
   }
 };
 
-/// The two named settings (formulas: docs/architecture.md, MiniLLM).
+/// The two named settings (formulas: docs/formulas.md, MiniLLM).
 namespace minillm {
 
 /// As the paper has it: R_{t+1} without discount, its mean over the following tokens, importance weights of

@@ -160,7 +160,7 @@ template <class O, LanguageModel Student, LanguageModel Teacher>
     } else {
       if (teacher == nullptr)
         fail<ValueError>("objective_loss", "a divergence needs a teacher, none was given");
-      require_valid(d);
+      check_policy(d);
       Context<B> silent;
       const auto teacher_hidden = teacher->hidden(silent, batch.prompts, batch.responses);
       return head_divergence(context, d, student.head(), hidden, teacher->head(), teacher_hidden.value(),

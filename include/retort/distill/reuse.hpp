@@ -65,7 +65,7 @@ template <Divergence D, LanguageModel Student, LanguageModel Teacher>
                                                                 const ObjectiveOptions& options = {}) {
   using B = typename Student::Backend;
   detail::require_same_backend<Student, Teacher>();
-  require_valid(divergence);
+  check_policy(divergence);
   const Sequences& responses = part.samples.responses;
   const auto count = static_cast<std::size_t>(responses.total());
   if (count == 0) return {detail::no_loss<B>(context).value};

@@ -66,7 +66,7 @@ struct Rollouts {
 template <LanguageModel Student, LanguageModel Teacher, Sampler S>
 [[nodiscard]] Rollouts roll_out(const Student& student, const Teacher& teacher, const Batch& prompts,
                                 const TeacherMixed<S>& how, const GenerateOptions& options) {
-  if (const char* problem = how.problem()) fail<ValueError>(TeacherMixed<S>::name, "{}", problem);
+  check_policy(how);
   Rollouts out{{prompts.prompts, {}, prompts.ids}, {}, {}, {}};
   if (how.alpha > 0) {
     MixedSamples mixed = generate_mixed(student, teacher, prompts.prompts, prompts.ids, how, options);

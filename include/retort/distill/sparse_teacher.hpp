@@ -136,7 +136,7 @@ template <class O, LanguageModel Student>
     return objective_loss(objective, context, student, static_cast<const Student*>(nullptr), batch, total,
                           options);
   } else {
-    require_valid(objective);
+    check_policy(objective);
     detail::require_targets_of(batch, targets);
     targets.check();
     if (batch.responses.total() == 0) return detail::no_loss<B>(context);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "retort/core/philox.hpp"
+#include "retort/core/policy.hpp"
 #include "retort/generate/host_rows.hpp"
 #include "retort/generate/samplers.hpp"
 #include "retort/generate/shared_prompts.hpp"
@@ -186,8 +187,7 @@ template <LanguageModel M, Sampler S, std::invocable<std::size_t, const DrawnTok
                                  const S& sampler, const GenerateOptions& options,
                                  const Observer& observe = {}) {
   detail::require_generation(prompts, ids, options);
-  if constexpr (requires { sampler.problem(); })
-    if (const char* problem = sampler.problem()) fail<ValueError>(S::name, "{}", problem);
+  check_policy(sampler);
   auto decoded = detail::decode(
       ids, options, [&] { return detail::ModelRows<M, S>(model, sampler, prompts, options.max_tokens); },
       observe);

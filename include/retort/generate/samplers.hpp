@@ -166,7 +166,10 @@ struct Filters {
   }
   template <class Visit>
   void each_field(Visit&& visit) const {
-    std::apply([&](const auto&... f) { (f.each_field(visit), ...); }, filters);
+    const auto show = [&](const auto& f) {
+      if constexpr (requires { f.each_field(visit); }) f.each_field(visit);
+    };
+    std::apply([&](const auto&... f) { (show(f), ...); }, filters);
   }
 };
 

@@ -299,8 +299,7 @@ template <ExtendableModel Teacher, ExtendableModel Draft, Sampler S,
   if (options.max_tokens < 0) fail<ValueError>(op, "max_tokens {}, expected at least 0", options.max_tokens);
   if (options.draft_tokens < 1)
     fail<ValueError>(op, "draft_tokens {}, expected at least 1", options.draft_tokens);
-  if constexpr (requires { sampler.problem(); })
-    if (const char* problem = sampler.problem()) fail<ValueError>(S::name, "{}", problem);
+  check_policy(sampler);
   if (ids.empty() || options.max_tokens == 0) {
     Speculated nothing;
     for (int i = 0; i < prompts.size(); ++i) nothing.samples.responses.push_back({});

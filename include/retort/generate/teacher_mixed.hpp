@@ -135,7 +135,7 @@ template <LanguageModel Student, LanguageModel Teacher, Sampler S>
   static_assert(std::same_as<typename Student::Backend, typename Teacher::Backend>,
                 "the teacher must have the student's backend: the same device and the same number type");
   detail::require_generation(prompts, ids, options);
-  if (const char* problem = how.problem()) fail<ValueError>(TeacherMixed<S>::name, "{}", problem);
+  check_policy(how);
   const auto make = [&] {
     return detail::MixedRows<Student, Teacher, S>(student, teacher, how, prompts, options.max_tokens);
   };

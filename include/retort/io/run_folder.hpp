@@ -27,7 +27,7 @@ namespace retort {
 ///   config.json               library version, seed, all policies and values
 ///   metrics.jsonl             one JSON object a line, each with its "step"
 ///   samples/step_00000100.txt what the model said
-///   checkpoint.safetensors    the last one            best.safetensors  the best one
+///   checkpoint.safetensors    the last one
 ///
 /// All but the metrics are written whole or not at all. One process at a time holds a folder. Every failure
 /// is a FileError that names the file.
@@ -56,7 +56,6 @@ class RunFolder {
   [[nodiscard]] std::filesystem::path config_path() const { return path_ / "config.json"; }
   [[nodiscard]] std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
   [[nodiscard]] std::filesystem::path checkpoint_path() const { return path_ / "checkpoint.safetensors"; }
-  [[nodiscard]] std::filesystem::path best_path() const { return path_ / "best.safetensors"; }
   [[nodiscard]] std::filesystem::path samples_path(Index step) const {
     return path_ / "samples" / fmt::format("step_{:08}.txt", step);
   }
@@ -68,7 +67,7 @@ class RunFolder {
   void clear() {
     if (metrics_ >= 0) ::close(std::exchange(metrics_, -1));
     std::error_code ignored;
-    for (const auto& file : {checkpoint_path(), best_path(), metrics_path(), config_path()})
+    for (const auto& file : {checkpoint_path(), metrics_path(), config_path()})
       std::filesystem::remove(file, ignored);
     std::vector<std::filesystem::path> samples;
     for (const auto& entry : std::filesystem::directory_iterator(path_ / "samples", ignored))
@@ -81,6 +80,23 @@ class RunFolder {
     const nlohmann::json all{
         {"library", fmt::format("retort {}", version)}, {"seed", seed}, {"config", config}};
     write_file(config_path(), text_of(all, 2));
+  }
+
+  /// For a run that continues, `config` being that of its checkpoint: writes config.json again if it is
+  /// missing or damaged, and leaves one that can be read as it is. Returns what was found, a sentence, or
+  /// nothing if the file is as `write_config` left it.
+  [[nodiscard]] std::string mend_config(const nlohmann::json& config, std::uint64_t seed) const {
+    std::ifstream in(config_path(), std::ios::binary);
+    const auto there = nlohmann::json::parse(in, nullptr, false);
+    if (there.is_object() && there.contains("config") && there["config"].is_object()) {
+      if (there["config"] == nlohmann::json::parse(text_of(config, -1))) return {};
+      return fmt::format("'{}' differs from the checkpoint's configuration, which the run follows",
+                         config_path().string());
+    }
+    in.close();
+    write_config(config, seed);
+    return fmt::format("'{}' was missing or damaged and is written again from the checkpoint",
+                       config_path().string());
   }
 
   /// Leaves only the lines up to step `last_step`, as a run has them that ended there; a last line that a

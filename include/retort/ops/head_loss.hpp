@@ -207,7 +207,7 @@ template <class Divergence, Backend B>
   return detail::head_loss(
       context, "head_divergence", student, hidden, weights, chunk,
       [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
-        TensorOf<B> scratch({n, logits_stride<B>(vt)});  // the teacher\'s logits
+        TensorOf<B> scratch({n, logits_stride<B>(vt)});  // the teacher's logits
         project(teacher, n, teacher_hidden.data() + first * teacher.width(), scratch.data());
         kernels::row_loss(
             typename B::Device{}, divergence,

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <utility>
 
 #include "retort/autograd/context.hpp"
+#include "retort/core/batch.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/optim/optimizer.hpp"
 
@@ -34,6 +37,31 @@ void name_first_not_finite(RandomKey key, LossOf loss) {
   tape.check_finite = true;
   Context<B> context{.tape = &tape, .training = true, .key = key};
   tape.backward(loss(context).value);
+}
+
+/// The same for a teacher, which may be nullptr: throws NumericError if its hidden states for `batch` or its
+/// head are not finite, with the first op of its forward pass that made them so. Returns if they are finite.
+template <class Teacher>
+void name_teacher_not_finite(const char* op, const Teacher* teacher, const Batch& batch) {
+  if (teacher == nullptr || batch.responses.total() == 0) return;
+  using B = typename Teacher::Backend;
+  const auto finite = [](const TensorOf<B>& x) {
+    return kernels::all_finite(typename B::Device{}, std::as_const(x).data(), x.size());
+  };
+  Context<B> silent;
+  if (!finite(teacher->hidden(silent, batch.prompts, batch.responses).value())) {
+    Tape<B> tape;
+    tape.check_finite = true;
+    Context<B> context{.tape = &tape, .record_frozen = true};
+    try {
+      (void)teacher->hidden(context, batch.prompts, batch.responses);
+    } catch (const NumericError& e) {
+      throw NumericError(std::string(e.what()) + ", in the teacher");
+    }
+    fail<NumericError>(op, "the teacher's hidden states are not finite");
+  }
+  if (const auto& weight = *teacher->head().weight; !finite(weight.value))
+    fail<NumericError>(op, "the teacher's head {} has a value that is not finite", weight.name);
 }
 
 /// The gradient of a step in the parameters, clipped. Adds that of `loss_of(context, first, last)` for every

@@ -123,7 +123,7 @@ RunResult run_adaptive(RunFolder& folder, const Gkd<O, FromData, S>& recipe, con
                        const Batch& validation, Index validate_every, const RunOptions& options,
                        const nlohmann::json& config = nlohmann::json::object(),
                        const std::function<nlohmann::json()>& evaluate = {}) {
-  require_valid(how);
+  check_policy(how);
   detail::AdaptiveMethod<O, S, Student, Teacher, Policy> method(recipe, how, student, teacher, optimizer,
                                                                 data, validation, validate_every, options);
   nlohmann::json description = to_json(recipe);

@@ -98,7 +98,7 @@ RunResult run_minillm(RunFolder& folder, const MiniLlm<S>& how, const MiniLlmPha
                       const Batch& prompts, const Batch* corpus, const RunOptions& options,
                       const nlohmann::json& config = nlohmann::json::object(),
                       const std::function<nlohmann::json()>& evaluate = {}) {
-  require_valid(how);
+  check_policy(how);
   detail::MiniLlmMethod<S, Student, Teacher, Policy> method(how, phases, student, teacher, optimizer, prompts,
                                                             corpus, options);
   nlohmann::json recipe = to_json(how);

@@ -30,7 +30,7 @@ MiniLlmReport minillm_step(const MiniLlm<S>& how, const Student& student, const 
                            Optimizer<Policy, typename Student::Backend>& optimizer, const Rollouts& rollouts,
                            const Batch* corpus, RandomKey key, const StepOptions& options = {}) {
   using B = typename Student::Backend;
-  require_valid(how);
+  check_policy(how);
   MiniLlmReport report;
   const TokenTargets targets = token_targets(how, rollouts);
   optimizer.zero_grad();
@@ -53,6 +53,9 @@ MiniLlmReport minillm_step(const MiniLlm<S>& how, const Student& student, const 
         report.policy += loss.policy;
         report.single_step += loss.single_step;
         look = &audit;
+      },
+      [&](int first, int last, RandomKey) {
+        detail::name_teacher_not_finite("minillm_step", &teacher, rollouts.samples.slice(first, last));
       });
   report.loss = gradients.loss;
   report.audit = audit.mean();
@@ -67,7 +70,10 @@ MiniLlmReport minillm_step(const MiniLlm<S>& how, const Student& student, const 
           loss.value = scale(loss.value, how.corpus_weight);
           return loss;
         },
-        [](const Loss<B>&, int, int) {});
+        [](const Loss<B>&, int, int) {},
+        [&](int first, int last, RandomKey) {
+          detail::name_teacher_not_finite("minillm_step", &teacher, corpus->slice(first, last));
+        });
     report.corpus = gradients.loss;
     report.loss += report.corpus;
   }

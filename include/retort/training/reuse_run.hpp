@@ -59,6 +59,9 @@ class ReuseMethod {
           mean += part.mean * static_cast<double>(part.weights.size()) /
                   std::max<double>(1, static_cast<double>(total.tokens));
           for (const double w : part.weights) weight += w, weight_squared += w * w;
+        },
+        [&](int first, int last, RandomKey) {
+          name_teacher_not_finite("reuse", &teacher_, batch.samples.slice(first, last));
         });
     optimizer_.step({.rate_factor = at.options.rate_factor, .gradient_scale = gradients.clipped.scale});
     const double tokens = std::max<double>(1, static_cast<double>(total.tokens));
@@ -107,8 +110,8 @@ RunResult run_reuse(RunFolder& folder, const Gkd<D, FromStudent, S>& recipe, con
                     Optimizer<Policy, typename Student::Backend>& optimizer, const Batch& prompts,
                     const RunOptions& options, const nlohmann::json& config = nlohmann::json::object(),
                     const std::function<nlohmann::json()>& evaluate = {}) {
-  require_valid(reuse);
-  require_valid(recipe.divergence);
+  check_policy(reuse);
+  check_policy(recipe.divergence);
   detail::ReuseMethod<D, S, Student, Teacher, Policy> method(recipe, reuse, student, teacher, optimizer,
                                                              prompts, options);
   nlohmann::json description = to_json(recipe);

@@ -49,7 +49,7 @@ RlGkdReport rl_gkd_step(const RlGkd<D, S>& how, const Student& student, const Te
                         const std::vector<double>& advantages, RandomKey key,
                         const StepOptions& options = {}) {
   using B = typename Student::Backend;
-  require_valid(how);
+  check_policy(how);
   RlGkdReport report;
   const Normaliser total = Normaliser::of(samples.responses);
   optimizer.zero_grad();
@@ -68,6 +68,9 @@ RlGkdReport rl_gkd_step(const RlGkd<D, S>& how, const Student& student, const Te
         report.policy += loss.policy;
         report.divergence += loss.divergence;
         look = &audit;
+      },
+      [&](int first, int last, RandomKey) {
+        detail::name_teacher_not_finite("rl_gkd_step", teacher, samples.slice(first, last));
       });
   report.loss = gradients.loss;
   report.audit = audit.mean();
@@ -181,7 +184,7 @@ RunResult run_rl_gkd(RunFolder& folder, const RlGkd<D, S>& how, const Reward& re
                      const Batch& prompts, const RunOptions& options,
                      const nlohmann::json& config = nlohmann::json::object(),
                      const std::function<nlohmann::json()>& evaluate = {}, const RlRunOptions& limits = {}) {
-  require_valid(how);
+  check_policy(how);
   detail::RlGkdMethod<D, S, Student, Teacher, Policy> method(
       how, reward, student, teacher, optimizer,
       Batches(prompts, {.seed = options.seed, .batch_size = options.batch_size}), limits);

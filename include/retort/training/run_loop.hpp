@@ -77,9 +77,10 @@ template <class Teacher>
 
 /// Repeats `method` in `folder`, which then holds config.json, metrics.jsonl and checkpoint.safetensors. When
 /// the folder holds a checkpoint of the same configuration, the run continues from it, bit-identical to one
-/// that was never interrupted; a device other than the CPU and its number type belong to the configuration.
-/// `recipe` describes the method, `inputs` data and teacher, `config` what else
-/// decides the run (model sizes, say). `evaluate()` returns a JSON object for the metrics (error rates, say).
+/// that was never interrupted (its config.json, if damaged, is written again, with a notice); a device other
+/// than the CPU and its number type belong to the configuration. `recipe` describes the method, `inputs` data
+/// and teacher, `config` what else decides the run (model sizes, say). `evaluate()` returns a JSON object for
+/// the metrics (error rates, say).
 ///
 /// Throws FileError if the folder cannot be used, NumericError when a loss, a gradient or a
 /// weight is not finite: the last checkpoint stays as it is.
@@ -100,6 +101,8 @@ RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& li
       if constexpr (requires { method.restore(file); }) method.restore(file);
     });
     result.steps = state.at("step").template get<Index>();
+    if (const std::string notice = folder.mend_config(all, options.seed); !notice.empty())
+      fmt::print(stderr, "{}: {}\n", options.label, notice);
   } else {
     folder.write_config(all, options.seed);
   }
@@ -156,8 +159,7 @@ RunResult run_loop(RunFolder& folder, Method& method, const ParameterList<B>& li
                      key.fork(static_cast<std::uint64_t>(step)),
                      {.clip_norm = options.clip_norm,
                       .micro_batch = options.micro_batch,
-                      .rate_factor = std::visit([&](const auto& s) { return s.factor(step, options.steps); },
-                                                options.schedule)}});
+                      .rate_factor = schedule_factor(options.schedule, step, options.steps)}});
     result.seconds += steady_seconds() - began;
     ++result.steps;
     metrics["step"] = result.steps;

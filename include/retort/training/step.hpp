@@ -21,17 +21,12 @@ struct StepReport {
 namespace detail {
 
 /// Runs the loss of `batch` again with every value checked: throws NumericError that names the first op with
-/// one that is not finite, in the student or in the loss, or the teacher.
+/// one that is not finite, in the teacher, the student or the loss.
 template <class Recipe, class Student, class Teacher>
 void find_not_finite(const Recipe& recipe, const Student& student, const Teacher* teacher, const Batch& batch,
                      const Normaliser& total, RandomKey key) {
   using B = typename Student::Backend;
-  if (teacher != nullptr) {
-    Context<B> silent;
-    const auto hidden = teacher->hidden(silent, batch.prompts, batch.responses).value();
-    if (!kernels::all_finite(typename B::Device{}, hidden.data(), hidden.size()))
-      fail<NumericError>("training_step", "the teacher's hidden states are not finite");
-  }
+  name_teacher_not_finite("training_step", teacher, batch);
   name_first_not_finite<B>(key, [&](Context<B>& context) {
     return objective_loss(recipe.divergence, context, student, teacher, batch, total, recipe.options);
   });

@@ -23,7 +23,7 @@ TEST_CASE("every divergence and its gradient equal the definition on random logi
   each_divergence([](const auto& divergence) {
     for (const Index vocabulary : {1, 2, 7, 16, 33})
       for (const double temperature : {0.7, 1.0, 2.0}) {
-        INFO(describe(divergence) << ", " << vocabulary << " tokens, temperature " << temperature);
+        INFO(summary(divergence) << ", " << vocabulary << " tokens, temperature " << temperature);
         const auto student = normals<double>(vocabulary, 1, 2), teacher = normals<double>(vocabulary, 2, 2);
         const Outcome right = by_definition(divergence, student, teacher, temperature);
         check_equal(by_library<double>(divergence, student, teacher, temperature), right, 1e-8);
@@ -35,7 +35,7 @@ TEST_CASE("every divergence and its gradient equal the definition on random logi
 TEST_CASE("divergences of close distributions keep their digits") {
   each_divergence([](const auto& divergence) {
     for (const double distance : {1e-3, 1e-2, 0.1}) {
-      INFO(describe(divergence) << " at distance " << distance);
+      INFO(summary(divergence) << " at distance " << distance);
       const auto teacher = normals<double>(50, 3, 2);
       auto student = teacher;
       const auto noise = normals<double>(50, 4, distance);
@@ -48,7 +48,7 @@ TEST_CASE("divergences of close distributions keep their digits") {
 
 TEST_CASE("entries that only one vocabulary has count as probability 0") {
   each_divergence([](const auto& divergence) {
-    INFO(describe(divergence));
+    INFO(summary(divergence));
     const auto student = normals<double>(21, 5), teacher = normals<double>(21, 6);
     const std::vector<double> student_16(student.begin(), student.begin() + 16);
     const std::vector<double> teacher_16(teacher.begin(), teacher.begin() + 16);
@@ -63,7 +63,7 @@ TEST_CASE("entries that only one vocabulary has count as probability 0") {
 
 TEST_CASE("tokens that both models exclude by -inf change nothing") {
   each_divergence([](const auto& divergence) {
-    INFO(describe(divergence));
+    INFO(summary(divergence));
     auto student = normals<double>(19, 7), teacher = normals<double>(19, 8);
     const std::vector<double> student_17(student.begin(), student.begin() + 17);
     const std::vector<double> teacher_17(teacher.begin(), teacher.begin() + 17);
@@ -80,8 +80,7 @@ TEST_CASE("tokens that both models exclude by -inf change nothing") {
 TEST_CASE("a token of probability 0 on one side alone gives the limit where that is finite") {
   const double low = -60;  // stands for -inf in the definition: probability 1e-26
   const auto compare = [&](const auto& divergence, bool teacher_has_it) {
-    INFO(
-        describe(divergence) << (teacher_has_it ? ", excluded by the student" : ", excluded by the teacher"));
+    INFO(summary(divergence) << (teacher_has_it ? ", excluded by the student" : ", excluded by the teacher"));
     auto student = normals<double>(9, 9), teacher = normals<double>(9, 10);
     (teacher_has_it ? student : teacher)[4] = low;
     const Outcome right = by_definition(divergence, student, teacher);
@@ -133,7 +132,7 @@ TEST_CASE("no divergence of nearly equal rows is negative in float") {
                             teacher.data(), std::vector{1.0f}.data(), loss.data());
           lowest = std::min(lowest, loss[0]);
         }
-    INFO(describe(divergence));
+    INFO(summary(divergence));
     CHECK(lowest >= -1e-7);
   });
 }

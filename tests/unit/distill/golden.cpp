@@ -1,4 +1,4 @@
-// The golden values of docs/architecture.md, computed with another program to nine decimals.
+// The golden values of docs/formulas.md, computed from the formulas by another program to nine decimals.
 #include <string>
 
 #include "catch.hpp"
@@ -14,7 +14,7 @@ const std::vector<double> student{1, 0, -1, 0.5}, teacher{0, 1, 0.5, -2};
 /// Every digit in double; 1e-6 in float.
 template <class D>
 void check(const D& divergence, double value, const std::vector<double>& gradient, double temperature = 1) {
-  INFO(describe(divergence) << " at temperature " << temperature);
+  INFO(summary(divergence) << " at temperature " << temperature);
   const Outcome exact = by_library<double>(divergence, student, teacher, temperature);
   const Outcome single = by_library<float>(divergence, student, teacher, temperature);
   constexpr double half_a_digit = 0.5e-9 + 1e-14;
@@ -39,6 +39,7 @@ TEST_CASE("golden values of the generalised Jensen-Shannon divergence") {
   check(Jsd{0.1}, 0.065365023, {0.023596675, -0.027721921, -0.018533680, 0.022658925});
   check(Jsd{0.5}, 0.180034148, {0.047043308, -0.071547061, -0.038883765, 0.063387517});
   check(Jsd{0.9}, 0.073128077, {0.009078358, -0.027768021, -0.013326703, 0.032016365});
+  check(NormalisedJsd{0.5}, 0.720136594, {0.188173231, -0.286188242, -0.155535058, 0.253550069});
 }
 
 TEST_CASE("golden values of total variation and the skew divergences") {
@@ -54,6 +55,7 @@ TEST_CASE("golden values at loss temperature 2, without the factor of its square
 
 TEST_CASE(
     "the symmetric divergence is the mean of both Kullback-Leibler divergences, in value and gradient") {
+  check(SymmetricKl{}, 0.811187579, {0.164581511, -0.327407471, -0.195432997, 0.358258957});
   const Outcome a = by_library<double>(ForwardKl{}, student, teacher);
   const Outcome b = by_library<double>(ReverseKl{}, student, teacher);
   const Outcome mean = by_library<double>(SymmetricKl{}, student, teacher);

@@ -32,7 +32,7 @@ void check(const Div& divergence, Index rows, Index width, Index vocabulary) {
     return scale(value, 2.0);  // the op computes its gradient for an upstream gradient of 1 first
   };
   const GradientCheck result = check_parameter_gradients<D>(loss, {&h, &w, &b}, 200, 1e-6);
-  INFO(describe(divergence) << ", " << rows << " x " << vocabulary << ": " << result.worst);
+  INFO(summary(divergence) << ", " << rows << " x " << vocabulary << ": " << result.worst);
   CHECK(result.relative_error <= 1e-6);
 }
 

@@ -1,4 +1,4 @@
-// MiniLLM's pieces against numbers worked out elsewhere: the golden values of docs/architecture.md, and the
+// MiniLLM's pieces against numbers worked out elsewhere: the golden values of docs/formulas.md, and the
 // faults that other implementations have.
 #include "retort/distill/minillm.hpp"
 
@@ -91,6 +91,12 @@ TEST_CASE(
   check({policy_loss(golden_setting(Whitening::all))}, {-0.238927872});
   check({policy_loss(golden_setting(Whitening::masked))}, {0.024826558});
   check({policy_loss(golden_setting(Whitening::none))}, {-1.131616290});
+}
+
+TEST_CASE("golden values of MiniLLM's paper variant: returns and loss") {
+  check(token_targets(minillm::paper(), golden_rollouts()).advantage, {0.235001815, 1.386294361, 0});
+  check(token_targets(minillm::paper(), golden_rollouts()).weight, {0.952380952, 1.136363636, 0.625});
+  check({3 * policy_loss(minillm::paper())}, {-1.512055260});
 }
 
 TEST_CASE("returns count no padding, and discounts do not underflow") {

@@ -12,6 +12,21 @@ std::string refusal(const std::string& text) {
   return message_of<ValueError>([&] { (void)parse_divergence(text); });
 }
 
+struct Bare {
+  static constexpr const char* name = "bare";
+  [[nodiscard]] const char* problem() const { return "it is bare"; }
+};
+
+struct Around {
+  static constexpr const char* name = "around";
+  Bare bare{};
+  [[nodiscard]] const char* problem() const { return bare.problem(); }
+  template <class F>
+  void each_field(F&& f) const {
+    f("bare", bare);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("a divergence is read from its name, with or without its parameter, and described alike") {
@@ -21,9 +36,9 @@ TEST_CASE("a divergence is read from its name, with or without its parameter, an
   CHECK(std::get<Jsd>(parse_divergence("jsd(0.1)")).beta == 0.1);
   CHECK(std::get<SkewReverseKl>(parse_divergence("skew_reverse_kl(0.25)")).alpha == 0.25);
   for (const std::string text :
-       {"forward_kl", "reverse_kl", "jsd(0.1)", "normalised_jsd(0.9)", "total_variation",
-        "skew_forward_kl(0.1)", "skew_reverse_kl(0)", "symmetric_kl"})
-    CHECK(describe(parse_divergence(text)) == text);
+       {"forward_kl", "reverse_kl", "jsd(beta 0.1)", "normalised_jsd(beta 0.9)", "total_variation",
+        "skew_forward_kl(alpha 0.1)", "skew_reverse_kl(alpha 0)", "symmetric_kl"})
+    CHECK(summary(parse_divergence(text)) == text);
 }
 
 TEST_CASE("an unknown divergence is refused with the list of names") {
@@ -35,8 +50,8 @@ TEST_CASE("an unknown divergence is refused with the list of names") {
 }
 
 TEST_CASE("a parameter that is no number, or that a divergence does not have, is refused") {
-  for (const std::string text :
-       {"jsd(", "jsd()", "jsd(0.5", "jsd(x)", "jsd(0.5))", "jsd(0.5) ", "jsd(0.5,1)", "jsd(1e999)"})
+  for (const std::string text : {"jsd(", "jsd()", "jsd(0.5", "jsd(x)", "jsd(0.5))", "jsd(0.5) ", "jsd(0.5,1)",
+                                 "jsd(1e999)", "jsd(alpha 0.5)", "jsd(beta)"})
     CHECK(refusal(text) == "[divergence] '" + text + "' is not of the form jsd(NUMBER)");
   CHECK(refusal("forward_kl(0.5)") ==
         "[divergence] forward_kl takes no parameter, 'forward_kl(0.5)' was given");
@@ -44,14 +59,20 @@ TEST_CASE("a parameter that is no number, or that a divergence does not have, is
 
 TEST_CASE(
     "parameters outside their range are refused; the ends of JSD name the KL divergences they tend to") {
-  CHECK(refusal("jsd(0)") == "[jsd] beta = 0 is not a Jensen-Shannon divergence: use ForwardKl (forward_kl)");
-  CHECK(refusal("jsd(1)") == "[jsd] beta = 1 is not a Jensen-Shannon divergence: use ReverseKl (reverse_kl)");
+  CHECK(refusal("jsd(0)") ==
+        "[jsd] beta = 0 is not a Jensen-Shannon divergence: use ForwardKl (forward_kl); given jsd(beta 0)");
+  CHECK(refusal("jsd(1)") ==
+        "[jsd] beta = 1 is not a Jensen-Shannon divergence: use ReverseKl (reverse_kl); given jsd(beta 1)");
   CHECK(refusal("normalised_jsd(1)").find("ReverseKl") != std::string::npos);
-  for (const std::string text : {"jsd(-0.1)", "jsd(1.5)", "jsd(nan)", "normalised_jsd(2)"})
-    CHECK(refusal(text).find("beta must lie between 0 and 1") != std::string::npos);
-  for (const std::string text : {"skew_forward_kl(1)", "skew_reverse_kl(-0.1)", "skew_forward_kl(nan)"})
-    CHECK(refusal(text).find("alpha must lie in [0, 1)") != std::string::npos);
-  CHECK_NOTHROW(require_valid(SkewForwardKl{.alpha = 0}));
+  for (const std::string name : {"jsd", "normalised_jsd"})
+    for (const std::string value : {"-0.1", "1.5", "nan"})
+      CHECK(refusal(name + "(" + value + ")") ==
+            "[" + name + "] beta must lie between 0 and 1; given " + name + "(beta " + value + ")");
+  for (const std::string name : {"skew_forward_kl", "skew_reverse_kl"})
+    for (const std::string value : {"-0.1", "1", "nan"})
+      CHECK(refusal(name + "(" + value + ")")
+                .ends_with("alpha must lie in [0, 1); given " + name + "(alpha " + value + ")"));
+  CHECK_NOTHROW(check_policy(SkewForwardKl{.alpha = 0}));
 }
 
 TEST_CASE("Mixed picks the student's outputs with probability lambda; 0 and 1 are never and always") {
@@ -84,13 +105,18 @@ TEST_CASE("f-distill's outputs are the student's and the teacher's, the others' 
 
 TEST_CASE("shares outside [0, 1] are refused, also where the policy is chosen at run time") {
   for (const double bad : {-0.1, 1.1, std::nan("")}) {
-    CHECK(message_of<ValueError>([&] { require_valid(Mixed{bad}); }) == "[mixed] lambda must lie in [0, 1]");
-    CHECK_THROWS_AS(require_valid(StudentOrTeacher{bad}), ValueError);
-    CHECK(message_of<ValueError>([&] {
-            require_valid(AnyOutputs{Mixed{bad}});
-          }).find("lambda must lie in [0, 1]") != std::string::npos);
+    const std::string given = fmt::format("lambda must lie in [0, 1]; given mixed(lambda {})", bad);
+    CHECK(message_of<ValueError>([&] { check_policy(Mixed{bad}); }) == "[mixed] " + given);
+    CHECK_THROWS_AS(check_policy(StudentOrTeacher{bad}), ValueError);
+    CHECK(message_of<ValueError>([&] { check_policy(AnyOutputs{Mixed{bad}}); }) == "[outputs] " + given);
   }
-  CHECK_NOTHROW(require_valid(AnyOutputs{FromData{}}));
+  CHECK_NOTHROW(check_policy(AnyOutputs{FromData{}}));
+}
+
+TEST_CASE("a policy without values to show, or with one of a type that has none, is refused all the same") {
+  CHECK(message_of<ValueError>([] { check_policy(Bare{}); }) == "[bare] it is bare");
+  CHECK(message_of<ValueError>([] { check_policy(Around{}); }) ==
+        "[around] it is bare; given around(bare custom)");
 }
 
 TEST_CASE("a recipe prints itself with every value that decides its course") {

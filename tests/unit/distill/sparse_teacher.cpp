@@ -1,4 +1,4 @@
-// Losses from a teacher's most probable tokens: golden values, bounds, whole models.
+// Losses from a teacher's most probable tokens: golden values (docs/formulas.md), bounds, whole models.
 #include "retort/distill/sparse_teacher.hpp"
 
 #include "catch.hpp"
@@ -86,7 +86,7 @@ std::vector<std::int32_t> largest(const std::vector<double>& z, std::size_t k) {
 TEST_CASE("golden values of a sparse teacher, every digit in double and 1e-6 in float") {
   const std::vector<double> student{1, 0, -1, 0.5, 0.25}, teacher{0, 1, 0.5, -2, 0.75};
   const auto check = [&](const auto& divergence, double value, const std::vector<double>& gradient) {
-    INFO(describe(divergence));
+    INFO(summary(divergence));
     const Outcome exact = sparse<double>(divergence, student, teacher, {1, 4});
     const Outcome single = sparse<float>(divergence, student, teacher, {1, 4});
     constexpr double half_a_digit = 0.5e-9 + 1e-14;
@@ -104,6 +104,7 @@ TEST_CASE("golden values of a sparse teacher, every digit in double and 1e-6 in 
   check(Jsd{0.5}, 0.052014031, {0.040042578, -0.043759059, 0.005419174, 0.024287051, -0.025989744});
   CHECK(std::abs(by_library<double>(ForwardKl{}, student, teacher).value - 0.562531227) <= 0.5e-9);
   CHECK(std::abs(by_library<double>(ReverseKl{}, student, teacher).value - 0.744044294) <= 0.5e-9);
+  CHECK(std::abs(by_library<double>(Jsd{0.5}, student, teacher).value - 0.143990063) <= 0.5e-9);
 }
 
 TEST_CASE("every sparse divergence and its gradient equal the definition on random logits") {
@@ -112,7 +113,7 @@ TEST_CASE("every sparse divergence and its gradient equal the definition on rand
       for (const std::size_t k : {1, 3, 20})
         for (const double temperature : {1.0, 2.0}) {
           if (k >= vocabulary) continue;
-          INFO(describe(divergence) << ", " << k << " of " << vocabulary << ", temperature " << temperature);
+          INFO(summary(divergence) << ", " << k << " of " << vocabulary << ", temperature " << temperature);
           const auto n = static_cast<Index>(vocabulary);
           auto student = normals<double>(n, 1, 2);
           const auto teacher = normals<double>(n, 2, 2);
@@ -131,7 +132,7 @@ TEST_CASE("every sparse divergence and its gradient equal the definition on rand
 
 TEST_CASE("0 <= sparse D <= full D, growing with k, for every divergence") {
   each_divergence([](const auto& divergence) {
-    INFO(describe(divergence));
+    INFO(summary(divergence));
     for (std::uint64_t row = 0; row < 10; ++row)
       for (const double apart : {2.0, 0.3, 1e-3}) {
         const auto teacher = normals<double>(30, 2 * row, 3);

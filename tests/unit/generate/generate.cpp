@@ -224,10 +224,17 @@ TEST_CASE("what cannot be generated is an error") {
   CHECK(message_of<ValueError>([&] { (void)generate(model, prompt, id, Greedy{}, {.max_tokens = -1}); }) ==
         "[generate] max_tokens -1, expected at least 0");
   CHECK(message_of<ValueError>([&] { (void)generate(model, prompt, id, Temperature{0}, options); }) ==
-        "[temperature] the value must be a number above 0 (Greedy is the limit at 0)");
+        "[temperature] the value must be a number above 0 (Greedy is the limit at 0); given "
+        "temperature(temperature 0)");
   CHECK(message_of<ValueError>([&] {
           (void)generate(model, prompt, id, Filters{TopK{2}, TopP{2}}, options);
-        }) == "[filters] p must lie in (0, 1]");
+        }) == "[filters] p must lie in (0, 1]; given filters(top_k 2, top_p 2)");
+  struct Plain {  // a user's filter with nothing but the filter
+    void filter(float*, Index, std::vector<Index>&) const {}
+  };
+  CHECK(message_of<ValueError>([&] {
+          (void)generate(model, prompt, id, Filters{Plain{}, TopP{2}}, options);
+        }) == "[filters] p must lie in (0, 1]; given filters(top_p 2)");
   for (auto* p : parameters(model)) p->value.data()[0] = std::nanf("");
   CHECK_THROWS_AS(generate(model, prompt, id, Temperature{1}, options), NumericError);
   CHECK_THROWS_AS(generate(model, prompt, id, Greedy{}, options), NumericError);

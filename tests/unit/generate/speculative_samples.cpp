@@ -242,7 +242,7 @@ TEST_CASE("what cannot be decoded speculatively is an error") {
         "[speculative_generate] max_tokens -1, expected at least 0");
   CHECK(refusal(Greedy{}, {.draft_tokens = 0}, ids) ==
         "[speculative_generate] draft_tokens 0, expected at least 1");
-  CHECK(refusal(TopP{2}, options, ids) == "[top_p] p must lie in (0, 1]");
+  CHECK(refusal(TopP{2}, options, ids) == "[top_p] p must lie in (0, 1]; given top_p(top_p 2)");
   CHECK(refusal(Greedy{}, {.max_tokens = 30}, ids) ==
         "[decoder] a prompt of 1 tokens and up to 30 more, but the model has 24 positions: ask for fewer");
 

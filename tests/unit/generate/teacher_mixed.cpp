@@ -116,9 +116,12 @@ TEST_CASE("a share out of range is refused") {
     return message_of<ValueError>(
         [&] { (void)samples(model, model, tiny_batch(2), TeacherMixed<>{.alpha = alpha}); });
   };
-  CHECK(said(1.1) == "[teacher_mixed] alpha, the teacher's share, must lie in [0, 1]");
-  CHECK(said(-0.1) == said(1.1));
-  CHECK(message_of<ValueError>([&] {
-          (void)samples(model, model, tiny_batch(2), TeacherMixed<>{.sampler = {.value = 0}});
-        }) == "[teacher_mixed] the value must be a number above 0 (Greedy is the limit at 0)");
+  for (const double alpha : {1.1, -0.1})
+    CHECK(said(alpha) == fmt::format("[teacher_mixed] alpha, the teacher's share, must lie in [0, 1]; given "
+                                     "teacher_mixed(alpha {}, sampler temperature(temperature 1))",
+                                     alpha));
+  CHECK(message_of<ValueError>(
+            [&] { (void)samples(model, model, tiny_batch(2), TeacherMixed<>{.sampler = {.value = 0}}); }) ==
+        "[teacher_mixed] the value must be a number above 0 (Greedy is the limit at 0); given "
+        "teacher_mixed(alpha 0.2, sampler temperature(temperature 0))");
 }

@@ -22,7 +22,33 @@ TEST_CASE("a run folder has the configuration, version and seed of its run") {
   CHECK(contents(folder / "deep/er/samples/step_00000100.txt") == "kat -> K AE T\n");
   write_plainly(run.checkpoint_path(), "");
   CHECK(run.has_checkpoint());
-  CHECK(run.best_path() == folder / "deep/er/best.safetensors");
+}
+
+TEST_CASE("a configuration that is missing or damaged is written again, any other left as it is") {
+  const Folder folder("run");
+  const RunFolder run(folder / "a");
+  const json config{{"width", 48}, {"note", "\xff"}, {"rate", HUGE_VAL}};
+  run.write_config(config, 7);
+  const std::string right = contents(run.config_path());
+  CHECK(run.mend_config(config, 7).empty());
+  const std::string mended =
+      "'" + run.config_path().string() + "' was missing or damaged and is written again from the checkpoint";
+  for (const std::string& bad : {right.substr(0, right.size() / 2), std::string(), std::string("[]"),
+                                 std::string("{\"config\": 3}"), std::string(100, '\0')}) {
+    write_plainly(run.config_path(), bad);
+    CHECK(run.mend_config(config, 7) == mended);
+    CHECK(contents(run.config_path()) == right);
+  }
+  std::filesystem::remove(run.config_path());
+  CHECK(run.mend_config(config, 7) == mended);
+  CHECK(contents(run.config_path()) == right);
+
+  const std::string edited = json{{"seed", 7}, {"config", {{"width", 49}}}}.dump();
+  write_plainly(run.config_path(), edited);
+  CHECK(run.mend_config(config, 7) ==
+        "'" + run.config_path().string() +
+            "' differs from the checkpoint's configuration, which the run follows");
+  CHECK(contents(run.config_path()) == edited);
 }
 
 TEST_CASE("metrics are one object a line, and a run that goes on drops what came after its checkpoint") {

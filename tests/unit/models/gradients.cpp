@@ -1,4 +1,6 @@
 // Gradients of whole models against central differences, in double.
+#include <limits>
+
 #include "catch.hpp"
 #include "retort/autograd/gradient_check.hpp"
 #include "retort/ops/arithmetic.hpp"
@@ -11,9 +13,9 @@ using D = Cpu<double>;
 namespace {
 
 /// Checks the gradients of the hidden states, each weighted differently, and of a cross-entropy through the
-/// head. Some responses are empty.
+/// head, in `elements` of each parameter, the first and the last among them. Some responses are empty.
 template <class Model>
-void check_model(Model model) {
+void check_model(Model model, Index elements) {
   Batch batch = tiny_batch(4);
   batch.push_back(Ids{3, 4}, Ids{}, 4);
   batch.push_back(indices(9, 11, 3), indices(8, 11, 4), 5);
@@ -21,7 +23,7 @@ void check_model(Model model) {
   const auto hidden = [&](Context<D>& context) {
     return model.hidden(context, batch.prompts, batch.responses);
   };
-  const GradientCheck states = check_parameter_gradients<D>(hidden, list, 8);
+  const GradientCheck states = check_parameter_gradients<D>(hidden, list, elements);
   INFO(states.worst);
   CHECK(states.relative_error <= 1e-6);
 
@@ -33,15 +35,26 @@ void check_model(Model model) {
     return scale(head_cross_entropy(context, model.head(), h, targets, weights, {.chunk_rows = 3}).value,
                  1.5);
   };
-  const GradientCheck whole = check_parameter_gradients<D>(loss, list, 8);
+  const GradientCheck whole = check_parameter_gradients<D>(loss, list, elements);
   INFO(whole.worst);
   CHECK(whole.relative_error <= 1e-6);
 }
 
 }  // namespace
 
+TEST_CASE("gradients of the smallest decoder and encoder-decoders, in every element of every parameter") {
+  constexpr Index all = std::numeric_limits<Index>::max();
+  auto decoder = tiny_decoder_config();
+  decoder.width = 4, decoder.layers = 1, decoder.heads = 2, decoder.hidden = 5;
+  check_model(tiny_decoder<D>(5, decoder), all);
+  auto t5 = tiny_t5_config();
+  t5.width = 4, t5.encoder_layers = 1, t5.decoder_layers = 1, t5.head_width = 3, t5.hidden = 5;
+  check_model(tiny_t5<D, T5>(6, t5), all);
+  check_model(tiny_t5<D, T5v11>(7, t5), all);
+}
+
 TEST_CASE("gradients of a whole decoder") {
-  check_model(tiny_decoder<D>(5));
+  check_model(tiny_decoder<D>(5), 8);
 }
 
 TEST_CASE("gradients of whole encoder-decoders, deeper on either side, of both families") {
@@ -50,8 +63,8 @@ TEST_CASE("gradients of whole encoder-decoders, deeper on either side, of both f
     auto config = tiny_t5_config();
     config.encoder_layers = encoder;
     config.decoder_layers = decoder;
-    check_model(tiny_t5<D, T5>(6, config));
-    check_model(tiny_t5<D, T5v11>(7, config));
+    check_model(tiny_t5<D, T5>(6, config), 8);
+    check_model(tiny_t5<D, T5v11>(7, config), 8);
   }
 }
 

@@ -225,6 +225,7 @@ TEST_CASE("phases that do not fit are refused") {
   CHECK(large.starts_with(
       "[minillm] 67108864 rollouts of up to 4 prompt tokens (4 bytes each) and 1048576 response "
       "tokens (28 bytes each) are 1970325.9 GB; this machine has "));
-  CHECK(refuse({.sampling = {.alpha = -1}}, {}) ==
-        "[minillm] alpha, the teacher's share, must lie in [0, 1]");
+  CHECK(refuse({.sampling = {.alpha = -1}}, {})
+            .starts_with("[minillm] alpha, the teacher's share, must lie in [0, 1]; given minillm(sampling "
+                         "teacher_mixed(alpha -1, "));
 }

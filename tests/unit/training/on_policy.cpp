@@ -149,7 +149,7 @@ TEST_CASE("a recipe that wants what is not there, or has a value outside its ran
         "[gkd] the teacher's outputs were asked for, but there is no teacher");
   CHECK(message_of<ValueError>([&] {
           (void)recipes::gkd(Jsd{}, 1.5).responses(key, student, nobody, batch);
-        }) == "[mixed] lambda must lie in [0, 1]");
+        }) == "[mixed] lambda must lie in [0, 1]; given mixed(lambda 1.5)");
   auto hot = recipes::on_policy_kd();
   hot.sampler.value = 0;
   CHECK_THROWS_AS(hot.responses(key, student, nobody, batch), ValueError);

@@ -47,6 +47,17 @@ TEST_CASE("a run does not continue with another teacher or other data") {
   CHECK(contents(path / "checkpoint.safetensors") == before);
 }
 
+TEST_CASE("a run that continues has its configuration's file again, whatever happened to it") {
+  const Folder folder("run_config_");
+  const auto path = folder / "run";
+  const auto teacher = tiny_decoder<F>(2);
+  REQUIRE(run(path, teacher, tiny_batch(8)) == "no error");
+  const std::string before = contents(path / "config.json");
+  write_plainly(path / "config.json", before.substr(0, before.size() / 2));
+  CHECK(run(path, teacher, tiny_batch(8)) == "no error");
+  CHECK(contents(path / "config.json") == before);
+}
+
 TEST_CASE("numbers that are not finite never reach a checkpoint, and the last good one stays") {
   const Folder folder("run_finite_");
   const auto teacher = tiny_decoder<F>(2);

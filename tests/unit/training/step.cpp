@@ -142,14 +142,35 @@ TEST_CASE("NaN in a weight stops the step, names op and parameter, and leaves al
   }
 }
 
-TEST_CASE("NaN in the teacher and infinity in the gradient stop the step too") {
-  auto student = tiny_t5<F>(1), teacher = tiny_t5<F>(2);
-  find(teacher, "decoder.norm.gain").value.data()[0] = std::nanf("");
-  CHECK(failure(recipes::supervised_kd(), student, teacher) ==
-        "[training_step] the teacher's hidden states are not finite");
-  CHECK(failure(recipes::seq_kd(), student, teacher) ==
-        "[training_step] the teacher's hidden states are not finite");
+TEST_CASE("NaN in the teacher stops the step and names the teacher's op, its parameters frozen or not") {
+  auto student = tiny_t5<F>(1);
+  for (const bool trainable : {true, false})
+    for (const auto& [name, op] : {std::pair<std::string, std::string>{"decoder.norm.gain", "rms_norm"},
+                                   {"encoder.block.0.ff.up.weight", "linear"},
+                                   {"decoder.block.1.cross.output.weight", "linear"}}) {
+      auto teacher = tiny_t5<F>(2);
+      for (auto* p : parameters(teacher)) p->trainable = trainable;
+      find(teacher, name).value.data()[0] = std::nanf("");
+      // With seq_kd it is the sampling that fails first, on the teacher's logits.
+      for (const std::string& message :
+           {failure(recipes::supervised_kd(), student, teacher),
+            failure(recipes::supervised_kd(), student, teacher, {.micro_batch = 1}),
+            failure(recipes::seq_kd(), student, teacher)}) {
+        CAPTURE(message);
+        CHECK(message.starts_with("[" + op + "] the first value that is not finite came out of this op"));
+        CHECK(message.ends_with("; the parameter used last was " + name + ", in the teacher"));
+      }
+    }
 
+  auto config = tiny_t5_config();
+  config.tied_head = false;
+  auto teacher = tiny_t5<F>(2, config);
+  find(teacher, "head.weight").value.data()[0] = std::nanf("");
+  CHECK(failure(recipes::supervised_kd(), student, teacher) ==
+        "[training_step] the teacher's head head.weight has a value that is not finite");
+}
+
+TEST_CASE("infinity in the gradient stops the step too") {
   // All logits are 0 and the loss is finite, but the gain's gradient is not.
   auto steep = tiny_t5<F>(1);
   for (float& w : find(steep, "decoder.norm.gain").value.span()) w = 0;

@@ -76,11 +76,7 @@ class Experiment {
   [[nodiscard]] nlohmann::json setting(const Model& model) const;
   [[nodiscard]] std::function<nlohmann::json()> evaluation(const Model& model) const;
   [[nodiscard]] auto optimizer(Model& model, double rate) const {
-    return retort::AdamW{.learning_rate = rate,
-                         .beta1 = settings_.beta1,
-                         .beta2 = settings_.beta2,
-                         .weight_decay = settings_.weight_decay}
-        .on(retort::parameters(model));
+    return optimizer_of(settings_, rate).on(retort::parameters(model));
   }
 
   const Settings& settings_;

@@ -11,7 +11,6 @@
 #include <optional>
 #include <string>
 #include <system_error>
-#include <type_traits>
 #include <vector>
 
 #include "retort/core/error.hpp"
@@ -64,6 +63,12 @@ template <class T>
   return detail::number<T>("not below 0", "NONNEGATIVE", [](T value) { return value >= 0; });
 }
 
+/// Accepts finite numbers of either sign.
+template <class T>
+[[nodiscard]] CLI::Validator finite() {
+  return detail::number<T>("that is finite", "NUMBER", [](T) { return true; });
+}
+
 /// Accepts numbers from `low` to `high`.
 template <class T>
 [[nodiscard]] CLI::Validator between(T low, T high) {
@@ -92,9 +97,13 @@ struct FlagGroup {
     return add(flag, value, text)->check(support::not_negative<typename detail::number_of<T>::type>());
   }
   template <class T>
-  CLI::Option* in(const std::string& flag, T& value, std::type_identity_t<T> low,
-                  std::type_identity_t<T> high, const std::string& text) const {
-    return add(flag, value, text)->check(between<T>(low, high));
+  CLI::Option* number(const std::string& flag, T& value, const std::string& text) const {
+    return add(flag, value, text)->check(finite<typename detail::number_of<T>::type>());
+  }
+  template <class T>
+  CLI::Option* in(const std::string& flag, T& value, double low, double high, const std::string& text) const {
+    using Number = typename detail::number_of<T>::type;
+    return add(flag, value, text)->check(between(static_cast<Number>(low), static_cast<Number>(high)));
   }
   template <class T>
   CLI::Option* one_of(const std::string& flag, T& value, const std::vector<std::string>& names,

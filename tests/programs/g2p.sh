@@ -148,7 +148,7 @@ fresh)
   # --fresh removes what was there only when everything about the command is right.
   g2p --recipes on_policy_kd >out.txt 2>err.txt || failed "$(cat err.txt)"
   find runs -type f -exec sha256sum {} + | sort >before.txt
-  for wrong in '--weight-decay nan' '--beta1 nan' '--optimizer sgd --momentum 1' '--schedule no' '--warm-up nan' \
+  for wrong in '--weight-decay nan' '--beta1 nan' '--optimizer sgd --momentum 1' '--optimizer sgd --nesterov --momentum 0' '--schedule no' '--warm-up nan' \
     '--temperature nan' '--loss-temperature inf' '--top-p 0' '--lambdas nan --recipes gkd' '--divergences jsd(2)' \
     '--student-heads 3' '--teacher nowhere' '--data nowhere.dict' '--first-seed 18446744073709551615 --seeds 2'; do
     expect_error "" --fresh --recipes on_policy_kd,gkd $wrong

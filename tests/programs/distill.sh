@@ -77,7 +77,7 @@ results)
   # Prompts without room are skipped and counted.
   distill --student-layers 0 --max-prompt 6 --held-out data.jsonl --out short >out.txt 2>err.txt || true
   grep -qE 'prompts over 6 tokens' out.txt err.txt || failed "no word of the long prompts: $(cat out.txt err.txt)"
-  "$program" --help | grep -q -- '--student-layers' || failed "no help"
+  "$program" --help | grep -- '--student-layers' >help.txt || failed "no help"
   ;;
 
 lora)

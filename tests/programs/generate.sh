@@ -113,7 +113,7 @@ results)
   cmp <(grep -o '"id":[^,]*' lines.jsonl) <(printf '"id":%s\n' 1 3) || failed "ids of lines"
   [ "$(tokens lines.jsonl | head -1)" = "$(tokens <(generate --model llama --prompt 'the cat' --format jsonl))" ] ||
     failed "a line and --prompt differ"
-  "$program" --help | grep -q -- '--temperature' || failed "no help"
+  "$program" --help | grep -- '--temperature' >help.txt || failed "no help"
   "$program" --model gpt2 --prompt x --max-tokens 3 --ignore-end 2>&1 >/dev/null | grep -q 'gpt2, .* 3 tokens in .* tokens/s' ||
     failed "no summary"
   ;;

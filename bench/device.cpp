@@ -10,6 +10,7 @@
 #include "retort/training/step.hpp"
 #include "retort/version.hpp"
 #include "support/device.hpp"
+#include "support/program.hpp"
 #include "support/sequences.hpp"
 
 namespace {
@@ -334,8 +335,7 @@ int main(int argc, char** argv) {
   app.add_option("--dtype", dtype, "float32, tf32 or bfloat16")->capture_default_str();
   app.add_option("--out", out, "also write the rows to this file");
   app.add_flag("--tiny", tiny, "toy sizes: whether it works");
-  try {
-    app.parse(argc, argv);
+  return support::run_program("device", app, argc, argv, [&] {
     bench::with_backend(device, dtype, [&]<class B>(B) {
       const Sizes sizes = tiny ? tiny_sizes() : Sizes{};
       Report report(bench::device_name<B>(), dtype, out);
@@ -353,10 +353,6 @@ int main(int argc, char** argv) {
         if (w == "kernels") kernels_alone<B>(sizes, report);
       }
     });
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const Error& e) {
-    fmt::print(stderr, "device: {}\n", e.what());
-    return 2;
-  }
+    return 0;
+  });
 }

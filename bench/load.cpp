@@ -11,6 +11,7 @@
 
 #include "retort/io/hugging_face/folder.hpp"
 #include "support/machine.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -48,8 +49,7 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", rounds, "medians of so many are printed")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
-  try {
-    app.parse(argc, argv);
+  return support::run_program("load", app, argc, argv, [&] {
     std::vector<double> reading, loading;
     std::size_t bytes = read_files(folder);  // into the cache
     double weights = 0, before = 0, after = 0, peak = 0;
@@ -75,10 +75,6 @@ int main(int argc, char** argv) {
                weights / 1e6, l, loading.front(), l / r);
     fmt::print("resident     {:.0f} MB more, {:.3f} x the weights (peak of the process {:.0f} MB)\n",
                (after - before) / 1e6, (after - before) / weights, peak / 1e6);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const Error& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return 2;
-  }
+    return 0;
+  });
 }

@@ -15,6 +15,7 @@
 #include "retort/text/load_tokenizer.hpp"
 #include "retort/version.hpp"
 #include "support/machine.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -218,13 +219,8 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"F16", "BF16", "F32"}))
       ->capture_default_str();
   app.add_option("--json", s.json, "also write the figures to this file");
-  try {
-    app.parse(argc, argv);
+  return support::run_program("offline_teacher", app, argc, argv, [&] {
     run(s);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "offline_teacher: {}\n", e.what());
-    return 2;
-  }
+    return 0;
+  });
 }

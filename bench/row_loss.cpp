@@ -9,6 +9,7 @@
 #include "retort/models/decoder.hpp"
 #include "retort/version.hpp"
 #include "support/machine.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -97,8 +98,7 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", rounds, "timed rounds (after one that is not)")->capture_default_str();
   app.add_option("--divergences", divergences, "which ones")->delimiter(',');
   app.add_option("--json", json_file, "also write the figures to this file");
-  try {
-    app.parse(argc, argv);
+  return support::run_program("row_loss", app, argc, argv, [&] {
     fmt::print(
         "retort {}, {}, {} threads; {} tokens x {} logits x {} wide; one matrix of logits is {:.0f} MB\n\n",
         version, bench::cpu_name(), thread_count(), rows, vocabulary, width,
@@ -119,10 +119,6 @@ int main(int argc, char** argv) {
       std::ofstream file(json_file);
       if (!(file << out.dump(2) << '\n')) fail<FileError>("row_loss", "'{}' cannot be written", json_file);
     }
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const Error& e) {
-    fmt::print(stderr, "row_loss: {}\n", e.what());
-    return 2;
-  }
+    return 0;
+  });
 }

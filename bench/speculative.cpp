@@ -11,7 +11,9 @@
 #include "retort/models/layer_subset.hpp"
 #include "retort/optim/adamw.hpp"
 #include "retort/version.hpp"
+#include "support/flags.hpp"
 #include "support/machine.hpp"
+#include "support/program.hpp"
 
 namespace {
 
@@ -191,20 +193,19 @@ int main(int argc, char** argv) {
       ->check(CLI::ExistingDirectory);
   app.add_option("--draft-layers", flags.draft_layers, "how many of them")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(support::above_zero<int>());
   app.add_option("--draft-tokens", flags.ahead, "proposals between two passes of the teacher")
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--sequences", flags.sequences, "how many are decoded")->capture_default_str();
   app.add_option("--batch", flags.batch, "how many at a time")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(support::above_zero<int>());
   app.add_option("--tokens", flags.tokens, "length of each")->capture_default_str();
   app.add_option("--temperature", flags.temperature, "of sampling")->capture_default_str();
   app.add_option("--rounds", flags.rounds, "the median of so many is printed")->capture_default_str();
   app.add_option("--json", flags.json, "also write the figures to this file");
-  try {
-    app.parse(argc, argv);
+  return support::run_program("speculative", app, argc, argv, [&] {
     const nlohmann::json rows = run(flags);
     if (flags.json.empty()) return 0;
     std::ofstream file(flags.json);
@@ -214,10 +215,6 @@ int main(int argc, char** argv) {
       fmt::print(stderr, "{}: cannot be written\n", flags.json);
       return 2;
     }
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const Error& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return 2;
-  }
+    return 0;
+  });
 }

@@ -12,6 +12,7 @@
 #include "retort/training/step.hpp"
 #include "retort/version.hpp"
 #include "support/machine.hpp"
+#include "support/program.hpp"
 #include "support/sequences.hpp"
 
 namespace {
@@ -193,44 +194,42 @@ int main(int argc, char** argv) {
   app.add_option("--batch", batch, "sequences of the gpt2 step")->capture_default_str();
   app.add_option("--length", length, "tokens a sequence of the gpt2 step")->capture_default_str();
   app.add_option("--json", json_file, "also write the figures to this file");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  }
-  const double peak = bench::peak_flops<float>();
-  fmt::print("retort {}, {}, {} threads, fp32 FMA peak {:.0f} GFLOP/s\n\n", version, bench::cpu_name(),
-             thread_count(), peak / 1e9);
-  fmt::print("{:<48} {:>9} {:>10} {:>8} {:>12}\n", "work", "seconds", "GFLOP/s", "share", "peak memory");
-  nlohmann::json out = {{"cpu", bench::cpu_name()},
-                        {"threads", thread_count()},
-                        {"peak_gflops", peak / 1e9},
-                        {"rows", nlohmann::json::array()}};
-  for (const auto& w : work) {
-    const Row row = w == "gpt2"       ? decoder_step(batch, length, rounds)
-                    : w == "t5-small" ? encoder_decoder_step(8, 128, 64, rounds)
-                    : w == "minillm"  ? minillm_row(8, 28, 64, rounds)
-                                      : gkd_step(8, 28, 64, rounds);
-    const double peak_now = bench::peak_flops<float>(0.1), reference = std::max(peak, peak_now);
-    fmt::print("{:<48} {:>9.3f} {:>10.1f} {:>7.1f}% {:>9.2f} GB\n", row.work, row.seconds,
-               row.flops / row.seconds / 1e9, 100 * row.flops / row.seconds / reference,
-               bench::peak_resident_bytes() / 1e9);
-    for (const auto& [name, seconds] : row.parts.items())
-      fmt::print("    {:<44} {:>9.3f} {:>18.1f}%\n", name, seconds.get<double>(),
-                 100 * seconds.get<double>() / row.seconds);
-    out["rows"].push_back({{"work", row.work},
-                           {"seconds", row.seconds},
-                           {"gflops", row.flops / row.seconds / 1e9},
-                           {"share_of_peak", row.flops / row.seconds / reference},
-                           {"parts", row.parts}});
-    Pool<CpuDevice>::instance().trim();
-  }
-  if (!json_file.empty()) {
-    std::ofstream file(json_file);
-    file << out.dump(2) << '\n';
-    if (!file) {
-      fmt::print(stderr, "{}: cannot be written\n", json_file);
-      return 2;
+  return support::run_program("step", app, argc, argv, [&] {
+    const double peak = bench::peak_flops<float>();
+    fmt::print("retort {}, {}, {} threads, fp32 FMA peak {:.0f} GFLOP/s\n\n", version, bench::cpu_name(),
+               thread_count(), peak / 1e9);
+    fmt::print("{:<48} {:>9} {:>10} {:>8} {:>12}\n", "work", "seconds", "GFLOP/s", "share", "peak memory");
+    nlohmann::json out = {{"cpu", bench::cpu_name()},
+                          {"threads", thread_count()},
+                          {"peak_gflops", peak / 1e9},
+                          {"rows", nlohmann::json::array()}};
+    for (const auto& w : work) {
+      const Row row = w == "gpt2"       ? decoder_step(batch, length, rounds)
+                      : w == "t5-small" ? encoder_decoder_step(8, 128, 64, rounds)
+                      : w == "minillm"  ? minillm_row(8, 28, 64, rounds)
+                                        : gkd_step(8, 28, 64, rounds);
+      const double peak_now = bench::peak_flops<float>(0.1), reference = std::max(peak, peak_now);
+      fmt::print("{:<48} {:>9.3f} {:>10.1f} {:>7.1f}% {:>9.2f} GB\n", row.work, row.seconds,
+                 row.flops / row.seconds / 1e9, 100 * row.flops / row.seconds / reference,
+                 bench::peak_resident_bytes() / 1e9);
+      for (const auto& [name, seconds] : row.parts.items())
+        fmt::print("    {:<44} {:>9.3f} {:>18.1f}%\n", name, seconds.get<double>(),
+                   100 * seconds.get<double>() / row.seconds);
+      out["rows"].push_back({{"work", row.work},
+                             {"seconds", row.seconds},
+                             {"gflops", row.flops / row.seconds / 1e9},
+                             {"share_of_peak", row.flops / row.seconds / reference},
+                             {"parts", row.parts}});
+      Pool<CpuDevice>::instance().trim();
     }
-  }
+    if (!json_file.empty()) {
+      std::ofstream file(json_file);
+      file << out.dump(2) << '\n';
+      if (!file) {
+        fmt::print(stderr, "{}: cannot be written\n", json_file);
+        return 2;
+      }
+    }
+    return 0;
+  });
 }

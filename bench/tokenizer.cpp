@@ -6,6 +6,7 @@
 
 #include "retort/text/load_tokenizer.hpp"
 #include "support/machine.hpp"
+#include "support/program.hpp"
 
 int main(int argc, char** argv) {
   using namespace retort;
@@ -17,8 +18,7 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", rounds, "the median of so many is printed")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
-  try {
-    app.parse(argc, argv);
+  return support::run_program("tokenizer", app, argc, argv, [&] {
     std::ifstream in(path, std::ios::binary);
     const std::string text{std::istreambuf_iterator<char>(in), {}};
     std::vector<std::string_view> lines;
@@ -52,10 +52,6 @@ int main(int argc, char** argv) {
     fmt::print("{:.2f} MB, {} ids whole, {} line by line; resident {:.0f} MB, at most {:.0f} MB\n",
                static_cast<double>(text.size()) / 1e6, all.size(), ids, bench::resident_bytes() / 1e6,
                bench::peak_resident_bytes() / 1e6);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const Error& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return 2;
-  }
+    return 0;
+  });
 }

@@ -33,6 +33,10 @@ nlohmann::json description(const Settings& s) {
           {"schedule", s.schedule},
           {"warm_up", s.warm_up},
           {"clip_norm", s.clip_norm},
+          {"beta1", s.adamw.beta1},
+          {"beta2", s.adamw.beta2},
+          {"epsilon", s.adamw.epsilon},
+          {"weight_decay", s.adamw.weight_decay},
           {"dropout", s.dropout},
           {"temperature", s.temperature},
           {"group", s.group},
@@ -56,6 +60,7 @@ template <retort::Backend B>
 void compare(const Settings& settings) {
   using Model = arithmetic::Model<B>;
   if (settings.threads > 0) retort::set_thread_count(settings.threads);
+  check(settings);  // --fresh removes runs, a wrong value must not
   const retort::InterruptGuard guard;
   const std::vector<Entrant> list = entrants(settings);
   const Entrant sft{"sft", as_any(retort::recipes::sft(), settings)};
@@ -84,8 +89,8 @@ void compare(const Settings& settings) {
   const retort::Sequences teacher_samples = experiment.sample(teacher, 1);
   report.rows.push_back(teacher_row);
 
-  const auto last = settings.first_seed + static_cast<std::uint64_t>(settings.seeds);
-  for (std::uint64_t seed = settings.first_seed; seed < last; ++seed) {
+  for (int i = 0; i < settings.seeds; ++i) {
+    const std::uint64_t seed = settings.first_seed + static_cast<std::uint64_t>(i);
     const std::string folder = fmt::format("seed{}/", seed);
     const auto measure = [&](const std::string& name, const Model& model, const Trained& trained) {
       ResultRow row{.recipe = name, .seed = seed, .seconds = trained.seconds};

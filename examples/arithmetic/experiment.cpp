@@ -5,6 +5,7 @@
 
 #include "retort/io/checkpoint.hpp"
 #include "retort/io/policy_json.hpp"
+#include "support/program.hpp"
 #include "support/stopped.hpp"
 #include "support/teacher.hpp"
 
@@ -54,7 +55,9 @@ Trained Experiment<B>::run(const Plan& plan, const Entrant& entrant, Model& mode
                            const Model* teacher) const {
   if (settings_.fresh) retort::RunFolder(path(plan)).clear();
   const retort::RunResult result =
-      std::visit([&](const auto& how) { return train(plan, how, model, teacher); }, entrant.how);
+      support::with_advice<retort::OtherRunError>(support::other_run_advice, [&] {
+        return std::visit([&](const auto& how) { return train(plan, how, model, teacher); }, entrant.how);
+      });
   if (result.stopped) throw support::Stopped{};
   Trained out{.seconds = result.seconds};
   for (const auto& e : result.evaluations)
@@ -74,9 +77,7 @@ retort::RunOptions Experiment<B>::options(const Plan& plan) const {
           .batch_size = settings_.batch_size,
           .micro_batch = settings_.micro_batch,
           .clip_norm = settings_.clip_norm,
-          .schedule = retort::parse_schedule(
-              settings_.schedule,
-              static_cast<retort::Index>(settings_.warm_up * static_cast<double>(plan.steps) + 1e-9)),
+          .schedule = schedule_of(settings_, plan.steps),
           .seed = plan.seed,
           .evaluate_every = part,
           .checkpoint_every = part,

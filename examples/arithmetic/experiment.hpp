@@ -47,7 +47,7 @@ class Experiment {
   [[nodiscard]] Model make(const ModelSize& size, std::uint64_t seed) const;
 
   /// Trains `model` in the plan's folder, or continues or just loads what is there. `teacher` may be nullptr
-  /// where the recipe needs none. Throws Stopped after Ctrl-C.
+  /// where the recipe needs none. Throws support::Stopped after Ctrl-C.
   [[nodiscard]] Trained run(const Plan& plan, const Entrant& entrant, Model& model,
                             const Model* teacher) const;
 
@@ -76,11 +76,7 @@ class Experiment {
   [[nodiscard]] nlohmann::json setting(const Model& model) const;
   [[nodiscard]] std::function<nlohmann::json()> evaluation(const Model& model) const;
   [[nodiscard]] auto optimizer(Model& model, double rate) const {
-    return retort::AdamW{.learning_rate = rate,
-                         .beta1 = settings_.beta1,
-                         .beta2 = settings_.beta2,
-                         .weight_decay = settings_.weight_decay}
-        .on(retort::parameters(model));
+    return optimizer_of(settings_, rate).on(retort::parameters(model));
   }
 
   const Settings& settings_;

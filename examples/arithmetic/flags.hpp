@@ -1,39 +1,16 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "arithmetic/settings.hpp"
+#include "support/optimizer.hpp"
 
 /// The command line of the experiment.
 namespace arithmetic {
 
 namespace detail {
 
-/// Adds options of one group, shown with their defaults.
-struct Group {
-  CLI::App& app;
-  std::string name;
-
-  template <class T>
-  CLI::Option* add(const std::string& flag, T& value, const std::string& text) const {
-    return app.add_option(flag, value, text)->capture_default_str()->group(name);
-  }
-  template <class T>
-  void positive(const std::string& flag, T& value, const std::string& text) const {
-    add(flag, value, text)->check(CLI::PositiveNumber);
-  }
-  template <class T>
-  void not_negative(const std::string& flag, T& value, const std::string& text) const {
-    add(flag, value, text)->check(CLI::NonNegativeNumber);
-  }
-  template <class T>
-  void in(const std::string& flag, T& value, double low, double high, const std::string& text) const {
-    add(flag, value, text)->check(CLI::Range(low, high));
-  }
-};
-
-inline void size_flags(const Group& group, const std::string& who, ModelSize& size) {
+inline void size_flags(const support::FlagGroup& group, const std::string& who, ModelSize& size) {
   group.positive("--" + who + "-width", size.width, "width of the residual stream");
   group.positive("--" + who + "-layers", size.layers, "blocks");
   group.positive("--" + who + "-heads", size.heads, "attention heads");
@@ -44,20 +21,20 @@ inline void size_flags(const Group& group, const std::string& who, ModelSize& si
 
 /// Adds all flags. `--quick` and `--full` change defaults; call `apply_form` before parsing, see main.
 inline void add_flags(CLI::App& app, Settings& s) {
-  app.add_option("--out", s.out,
-                 "folder for runs, results and pictures; a run in it that was cut short is continued")
-      ->capture_default_str();
+  const support::FlagGroup general{app};
+  general.add("--out", s.out,
+              "folder for runs, results and pictures; a run in it that was cut short is continued");
   app.add_option("--teacher", s.teacher_folder,
                  "run folder of a trained teacher to use instead of training one");
-  app.add_flag("--quick", s.quick, "the short form: minutes on two cores, smaller numbers");
-  app.add_flag("--full", s.full, "longer training and three seeds; mean and deviation");
-  app.add_flag("--ablate", s.ablate, "MiniLLM as in the paper and without its parts, instead of the recipes");
-  app.add_flag("--fresh", s.fresh, "begin anew: remove the files of the same runs in --out");
+  general.flag("--quick", s.quick, "the short form: minutes on two cores, smaller numbers");
+  general.flag("--full", s.full, "longer training and three seeds; mean and deviation");
+  general.flag("--ablate", s.ablate, "MiniLLM as in the paper and without its parts, instead of the recipes");
+  general.flag("--fresh", s.fresh, "begin anew: remove the files of the same runs in --out");
 
-  const detail::Group data{app, "Data"};
+  const support::FlagGroup data{app, "Data"};
   app.add_option("--data", s.data, "folder with GSM8K's train.jsonl and test.jsonl, instead of the generator")
       ->group("Data");
-  data.add("--data-seed", s.data_seed, "of generated problems");
+  data.not_negative("--data-seed", s.data_seed, "of generated problems");
   data.add("--largest", s.limits.largest, "largest number that a generated story begins with");
   data.add("--most-steps", s.limits.most_steps, "most calculations of a generated problem, 2 to 4");
   data.positive("--train-problems", s.train_problems, "generated to train on");
@@ -67,7 +44,7 @@ inline void add_flags(CLI::App& app, Settings& s) {
   data.not_negative("--positions", s.positions, "longest prompt and response; 0: 192, or 640 with --data");
   data.not_negative("--max-tokens", s.max_tokens, "longest response; 0: 128, or 320 with --data");
 
-  const detail::Group recipes{app, "Recipes"};
+  const support::FlagGroup recipes{app, "Recipes"};
   recipes
       .add("--recipes", s.recipes,
            "kd, seq_kd, imit_kd, gkd_forward_kl, gkd_reverse_kl, gkd_jsd, minillm_paper, minillm_reference, "
@@ -79,7 +56,7 @@ inline void add_flags(CLI::App& app, Settings& s) {
                              "no_teacher_mixing", "no_single_step"}));
   recipes.add("--alphas", s.alphas, "of rl_gkd: share of distillation, 1 has no reward")->delimiter(',');
   recipes.positive("--seeds", s.seeds, "how often every student is trained");
-  recipes.add("--first-seed", s.first_seed, "the first of them");
+  recipes.not_negative("--first-seed", s.first_seed, "the first of them");
   recipes.positive("--temperature", s.temperature, "of GKD's samples");
   recipes.positive("--group", s.group, "of rl_gkd: samples of a prompt");
   recipes.positive("--phase", s.phase, "of MiniLLM: batches sampled at a time");
@@ -87,12 +64,12 @@ inline void add_flags(CLI::App& app, Settings& s) {
   recipes.add("--teacher-mixing", s.teacher_mixing, "of MiniLLM: the teacher's share of the samples");
   recipes.add("--corpus-weight", s.corpus_weight, "of MiniLLM: factor of the loss on the data");
 
-  const detail::Group models{app, "Models"};
+  const support::FlagGroup models{app, "Models"};
   detail::size_flags(models, "teacher", s.teacher);
   detail::size_flags(models, "student", s.student);
   models.in("--dropout", s.dropout, 0, 0.99, "of both models while they train");
 
-  const detail::Group training{app, "Training"};
+  const support::FlagGroup training{app, "Training"};
   training.positive("--teacher-steps", s.teacher_steps, "optimizer steps of the teacher");
   training.positive("--sft-steps", s.sft_steps, "optimizer steps of the student's supervised start");
   training.positive("--steps", s.steps, "optimizer steps of every recipe");
@@ -101,25 +78,20 @@ inline void add_flags(CLI::App& app, Settings& s) {
   training.positive("--teacher-rate", s.teacher_rate, "learning rate of the teacher");
   training.positive("--sft-rate", s.sft_rate, "learning rate of the supervised start");
   training.positive("--rate", s.rate, "learning rate of every recipe");
-  training.add("--schedule", s.schedule, "constant, linear, cosine or inverse_sqrt")
-      ->check(CLI::IsMember({"constant", "linear", "cosine", "inverse_sqrt"}));
+  training.one_of("--schedule", s.schedule, {"constant", "linear", "cosine", "inverse_sqrt"},
+                  "constant, linear, cosine or inverse_sqrt");
   training.in("--warm-up", s.warm_up, 0, 1, "share of the steps in which the rate rises");
-  training.in("--beta1", s.beta1, 0, 0.99999, "decay of AdamW's first moment");
-  training.in("--beta2", s.beta2, 0, 0.99999, "decay of AdamW's second moment");
-  training.not_negative("--weight-decay", s.weight_decay, "of AdamW");
+  support::add_adamw_flags(training, s.adamw);
   training.positive("--clip", s.clip_norm, "largest norm of the gradient");
   support::add_device_flags(app, s.device, "Training");
 
-  const detail::Group evaluation{app, "Evaluation"};
+  const support::FlagGroup evaluation{app, "Evaluation"};
   evaluation.not_negative("--evaluation-problems", s.evaluation_problems, "test problems; 0: all");
   evaluation.positive("--evaluation-seeds", s.evaluation_seeds, "sampled answers to each of them");
   evaluation.positive("--curve-problems", s.curve_problems, "validation problems while training");
   evaluation.positive("--curve-points", s.curve_points, "evaluations while training");
   evaluation.not_negative("--threads", s.threads, "threads; 0: all cores");
-
-  // Of a value given twice the last one counts, so that scripts can pass defaults.
-  for (CLI::Option* option : app.get_options())
-    if (option->get_items_expected_max() == 1) option->take_last();
+  support::let_last_count(app);
 }
 
 }  // namespace arithmetic

@@ -3,7 +3,6 @@
 // steps.
 
 #include <cstdio>
-#include <string_view>
 
 #include "arithmetic/comparison.hpp"
 #include "arithmetic/flags.hpp"
@@ -14,12 +13,7 @@ using namespace arithmetic;
 
 int main(int argc, char** argv) {
   Settings settings;
-  bool quick = false, full = false;
-  for (int i = 1; i < argc; ++i) {
-    quick = quick || std::string_view(argv[i]) == "--quick";
-    full = full || std::string_view(argv[i]) == "--full";
-  }
-  apply_form(settings, quick, full);
+  apply_form(settings, support::has_flag(argc, argv, "--quick"), support::has_flag(argc, argv, "--full"));
   CLI::App app("Distils a model of word problems by GKD's recipes, MiniLLM and RL + GKD and compares them.");
   add_flags(app, settings);
   return support::run_program("arithmetic", app, argc, argv, [&] {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <string>
 #include <variant>
 #include <vector>
@@ -25,15 +26,17 @@ struct Entrant {
   std::variant<AnyGkd, MiniLlm, RlGkd> how;
 };
 
-/// Turns a recipe of the library, whose choices are types, into one whose choices are values.
-template <class Recipe>
-[[nodiscard]] AnyGkd as_any(const Recipe& recipe, const Settings& s) {
+/// Turns a recipe of the library, whose choices are types, into one whose choices are values. One that
+/// samples nothing keeps the defaults of sampling: its run does not depend on them.
+template <class Objective, class Outputs>
+[[nodiscard]] AnyGkd as_any(const retort::Gkd<Objective, Outputs>& recipe, const Settings& s) {
   AnyGkd any;
   any.divergence = recipe.divergence;
   any.outputs = recipe.outputs;
+  any.end_token = Vocabulary::end;
+  if (std::same_as<Outputs, retort::FromData>) return any;
   any.sampler = {.value = s.temperature};
   any.max_tokens = s.max_tokens;
-  any.end_token = Vocabulary::end;
   return any;
 }
 

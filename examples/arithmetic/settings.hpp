@@ -2,11 +2,15 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arithmetic/problems.hpp"
 #include "retort/models/decoder_config.hpp"
+#include "retort/optim/adamw.hpp"
+#include "retort/optim/schedules.hpp"
 #include "support/device.hpp"
+#include "support/flags.hpp"
 
 /// Every choice of the experiment.
 namespace arithmetic {
@@ -45,10 +49,11 @@ struct Settings {
   ModelSize student{40, 2, 2, 96};
   double dropout = 0;
 
-  retort::Index teacher_steps = 3000, sft_steps = 600, steps = 200;
+  retort::Index teacher_steps = 4000, sft_steps = 3000, steps = 300;
   int batch_size = 32, micro_batch = 0;
   double teacher_rate = 3e-3, sft_rate = 5e-3, rate = 1e-3;
-  double beta1 = 0.9, beta2 = 0.99, weight_decay = 0.01, clip_norm = 1, warm_up = 0.05;
+  retort::AdamW adamw{.beta2 = 0.99};  ///< its learning rate is one of the three
+  double clip_norm = 1, warm_up = 0.05;
   std::string schedule = "linear";
 
   std::vector<std::string> recipes;  ///< empty: all
@@ -75,8 +80,8 @@ inline void apply_form(Settings& s, bool quick, bool full) {
   if (quick) {
     s.limits = {.largest = 20, .most_steps = 3};
     s.teacher_steps = 800;
-    s.sft_steps = 250;
-    s.steps = 40;
+    s.sft_steps = 1000;
+    s.steps = 80;
     s.test_problems = 100;
     s.curve_problems = 50;
     s.curve_points = 2;
@@ -84,6 +89,34 @@ inline void apply_form(Settings& s, bool quick, bool full) {
   if (full) {
     s.teacher_steps = 4000;
     s.seeds = 3;
+  }
+}
+
+/// The optimizer with this learning rate.
+[[nodiscard]] inline retort::AdamW optimizer_of(const Settings& s, double rate) {
+  retort::AdamW adamw = s.adamw;
+  adamw.learning_rate = rate;
+  return adamw;
+}
+
+/// The schedule of a run of so many steps.
+[[nodiscard]] inline retort::AnySchedule schedule_of(const Settings& s, retort::Index steps) {
+  return retort::parse_schedule(s.schedule,
+                                static_cast<retort::Index>(s.warm_up * static_cast<double>(steps) + 1e-9));
+}
+
+/// Throws ValueError, with the names of flags, for what can be known to be wrong before data are read;
+/// recipes are checked by `entrants`.
+inline void check(const Settings& s) {
+  support::require_heads("teacher", s.teacher.width, s.teacher.heads);
+  support::require_heads("student", s.student.width, s.student.heads);
+  support::require_seeds(s.first_seed, s.seeds);
+  support::require_distinct("--recipes", s.recipes);
+  support::require_distinct("--alphas", s.alphas);
+  for (const auto& [rate, steps] :
+       {std::pair{s.teacher_rate, s.teacher_steps}, {s.sft_rate, s.sft_steps}, {s.rate, s.steps}}) {
+    retort::check_policy(optimizer_of(s, rate));
+    (void)schedule_of(s, steps);
   }
 }
 

@@ -1,6 +1,5 @@
 // A divergence of one's own, from its formula to a distilled model: the squared Hellinger distance.
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include <retort/retort.hpp>
@@ -9,13 +8,13 @@
 #endif
 
 #include "hellinger.hpp"
+#include "support/program.hpp"
 
 namespace {
 
 using namespace retort;
 
-// --- Is the gradient right?
-// -----------------------------------------------------------------------------------------
+// --- Is the gradient right? ----------------------------------------------------------------------------
 
 /// Compares the gradient that `pull` gives with central differences of `term`: random rows of logits, in
 /// double. The head is the identity, so that the library's fused op sees just these rows.
@@ -39,8 +38,7 @@ GradientCheck check_gradient(Index vocabulary) {
       std::vector{student});
 }
 
-// --- A task small enough for seconds: write a word backwards
-// --------------------------------------------------------
+// --- A task small enough for seconds: write a word backwards -------------------------------------------
 
 template <class B>
 using Model = EncoderDecoder<B, T5v11>;
@@ -147,31 +145,24 @@ int main(int argc, char** argv) {
   CLI::App app("A divergence of one's own: checked, then trained with");
   std::string device = "cpu";
   app.add_option("--device", device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
-  try {
-    app.parse(argc, argv);
+  return support::run_program("custom_divergence", app, argc, argv, [&] {
     if (device == "cuda") require_cuda();
-  } catch (const CLI::ParseError& error) {
-    const int status = app.exit(error);
-    return status == 0 ? 0 : 2;
-  } catch (const DeviceError& error) {
-    fmt::print(stderr, "custom_divergence: {}\n", error.what());
-    return 2;
-  }
-
-  set_thread_count(1);  // matrices this small gain nothing from a second one
-  for (const Index size : {2, 7, 17}) {
-    const GradientCheck check = check_gradient(size);
-    fmt::print("gradient check, vocabulary {:2}: relative error {:.1e}\n", size, check.relative_error);
-    if (check.relative_error > 1e-6) {
-      fmt::print("the pull is not the derivative of the term: {}\n", check.worst);
-      return 1;
+    set_thread_count(1);  // matrices this small gain nothing from a second one
+    for (const Index size : {2, 7, 17}) {
+      const GradientCheck check = check_gradient(size);
+      fmt::print("gradient check, vocabulary {:2}: relative error {:.1e}\n", size, check.relative_error);
+      if (check.relative_error > 1e-6) {
+        fmt::print("the pull is not the derivative of the term: {}\n", check.worst);
+        return 1;
+      }
     }
-  }
 #if defined(RETORT_HAS_CUDA)
-  if (device == "cuda") {
-    distill<Cuda<float>>();
-    return 0;
-  }
+    if (device == "cuda") {
+      distill<Cuda<float>>();
+      return 0;
+    }
 #endif
-  distill<Cpu<float>>();
+    distill<Cpu<float>>();
+    return 0;
+  });
 }

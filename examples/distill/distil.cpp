@@ -9,6 +9,7 @@
 #include "distill/tokens.hpp"
 #include "retort/core/parallel.hpp"
 #include "retort/io/policy_json.hpp"
+#include "retort/optim/schedules.hpp"
 #include "support/program.hpp"
 
 namespace distill {
@@ -27,9 +28,11 @@ template <retort::Backend B>
 int distil(const Settings& s) {
   namespace fs = std::filesystem;
   if (s.threads > 0) retort::set_thread_count(s.threads);
-  // What costs little is checked before models are loaded.
+  // What costs little is checked before models are loaded, and long before --fresh removes a run.
   if (s.max_tokens < 2) fail<ValueError>("distill", "--max-tokens {}, expected at least 2", s.max_tokens);
-  (void)recipe_of(s, 1, 0);
+  retort::check_policy(recipe_of(s, 1, 0));
+  (void)support::optimizer_of(s.optimizer, s.rate);
+  (void)retort::parse_schedule(s.schedule, s.warm_up);
   auto teacher = load_model<B>(s.teacher);
   const auto tokenizer = load_tokens(s.teacher);
   if (!s.student.empty()) {

@@ -4,9 +4,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "retort/optim/any_optimizer.hpp"
 #include "retort/training/run.hpp"
 #include "support/device.hpp"
+#include "support/program.hpp"
 
 namespace distill {
 
@@ -121,22 +121,12 @@ std::string described(const nlohmann::json& evaluation) {
   return text + " nats a token";
 }
 
-retort::AnyOptimizer optimizer_of(const Settings& s) {
-  if (s.optimizer == "adafactor") return {retort::Adafactor{.learning_rate = s.rate}};
-  if (s.optimizer == "sgd") return {retort::Sgd{.learning_rate = s.rate, .momentum = 0.9}};
-  return {retort::AdamW{.learning_rate = s.rate, .beta2 = 0.99, .weight_decay = s.weight_decay}};
-}
-
 }  // namespace
 
 template <retort::Backend B>
 Outcome run(Task<B>& t) {
   const Settings& s = t.settings;
   retort::RunFolder folder{fs::path(s.out)};
-  if (s.fresh) {
-    folder.clear();
-    fs::remove(folder.path() / "before.json");
-  }
   const retort::RunOptions options{.steps = s.steps,
                                    .batch_size = s.batch_size,
                                    .micro_batch = s.micro_batch,
@@ -146,7 +136,11 @@ Outcome run(Task<B>& t) {
                                    .evaluate_every = s.evaluate_every,
                                    .checkpoint_every = s.evaluate_every,
                                    .label = "distil"};
-  auto optimizer = optimizer_of(s).on(retort::parameters(t.student));
+  auto optimizer = support::optimizer_of(s.optimizer, s.rate).on(retort::parameters(t.student));
+  if (s.fresh) {
+    folder.clear();
+    fs::remove(folder.path() / "before.json");
+  }
   Outcome outcome;
   const auto before = evaluation_before(t, folder);
   if (before.is_object()) {
@@ -154,13 +148,16 @@ Outcome run(Task<B>& t) {
     std::fflush(stdout);
     outcome.curve.push_back(point_of(before, 0));
   }
-  const auto result = retort::run_training(folder, t.recipe, t.student, &t.teacher, optimizer, t.train,
-                                           options, t.setting, [&] {
-                                             auto evaluation = evaluate(t);
-                                             fmt::print("held out: {}\n", described(evaluation));
-                                             std::fflush(stdout);
-                                             return evaluation;
-                                           });
+  const auto evaluation = [&] {
+    auto found = evaluate(t);
+    fmt::print("held out: {}\n", described(found));
+    std::fflush(stdout);
+    return found;
+  };
+  const auto result = support::with_advice<retort::OtherRunError>(support::other_run_advice, [&] {
+    return retort::run_training(folder, t.recipe, t.student, &t.teacher, optimizer, t.train, options,
+                                t.setting, evaluation);
+  });
   outcome.stopped = result.stopped;
   outcome.seconds = result.seconds;
   if (result.stopped) return outcome;

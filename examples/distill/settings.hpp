@@ -7,6 +7,7 @@
 
 #include "retort/core/scalar.hpp"
 #include "support/device.hpp"
+#include "support/optimizer.hpp"
 
 namespace distill {
 
@@ -30,8 +31,9 @@ struct Settings {
 
   retort::Index steps = 1000, warm_up = 0, evaluate_every = 50;
   int batch_size = 8, micro_batch = 0;
-  std::string optimizer = "adamw", schedule = "linear";
-  double rate = 1e-4, weight_decay = 0, clip_norm = 1;
+  support::OptimizerChoice optimizer{.adamw = {.beta2 = 0.99, .weight_decay = 0}};
+  std::string schedule = "linear";
+  double rate = 1e-4, clip_norm = 1;
   std::uint64_t seed = 1;
 
   retort::Index lora_rank = 0;  ///< 0: the student is trained whole

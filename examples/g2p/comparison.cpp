@@ -34,6 +34,7 @@ template <retort::Backend B>
 void compare(const Settings& settings) {
   using Model = g2p::Model<B>;
   if (settings.threads > 0) retort::set_thread_count(settings.threads);
+  check(settings);  // --fresh removes runs, a wrong value must not
   const retort::InterruptGuard guard;
   const std::vector<Entrant> list = entrants(settings);
   const Dictionary dictionary = read_dictionary(
@@ -59,8 +60,8 @@ void compare(const Settings& settings) {
   experiment.evaluate(teacher_row, teacher, nullptr);
   report.rows.push_back(teacher_row);
 
-  for (std::uint64_t seed = settings.first_seed;
-       seed < settings.first_seed + static_cast<std::uint64_t>(settings.seeds); ++seed) {
+  for (int i = 0; i < settings.seeds; ++i) {
+    const std::uint64_t seed = settings.first_seed + static_cast<std::uint64_t>(i);
     const std::string folder = fmt::format("seed{}/", seed);
     Model start = experiment.make(settings.student, seed);
     const auto sft = experiment.run(folder + "start", as_any(retort::recipes::sft(), settings), start,
@@ -100,19 +101,23 @@ void compare(const Settings& settings) {
                      {"rate", settings.rate},
                      {"schedule", settings.schedule},
                      {"batch_size", settings.batch_size},
-                     {"optimizer", settings.optimizer},
+                     {"optimizer", settings.optimizer.name},
                      {"warm_up", settings.warm_up},
                      {"most_letters", settings.most_letters},
                      {"most_phonemes", settings.most_phonemes},
                      {"clip_norm", settings.clip_norm},
                      {"dropout", settings.dropout},
                      {"temperature", settings.temperature},
+                     {"top_k", settings.top_k},
+                     {"top_p", settings.top_p},
                      {"loss_temperature", settings.loss_temperature},
                      {"reduction", settings.reduction},
                      {"max_tokens", settings.max_tokens},
                      {"first_seed", settings.first_seed},
                      {"seeds", settings.seeds},
+                     {"evaluation_seed", settings.evaluation_seed},
                      {"test_words", experiment.test().words.size()}};
+  report.settings.update(support::values_of(support::optimizer_of(settings.optimizer, settings.rate)));
   fmt::print("\n");
   write_report(report, settings.out);
 }

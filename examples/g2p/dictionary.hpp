@@ -74,6 +74,7 @@ struct Dictionary {
   int number = 0;
   while (std::getline(in, text)) {
     ++number;
+    if (number == 1 && text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);  // UTF-8's byte order mark
     const std::string_view line = trimmed(text);
     const bool may_be_word = begun && out.format == Format::cmu;  // cmudict spells out ";SEMI-COLON", too
     if (line.empty() || line.starts_with(may_be_word ? ";;;" : ";")) continue;
@@ -96,8 +97,11 @@ struct Dictionary {
   }
   if (in.bad())
     retort::fail<retort::FileError>("dictionary", "{}: reading failed after line {}", name, number);
-  if (!begun)
+  if (number == 0)
     retort::fail<retort::FileError>("dictionary", "{}: the file is empty, a dictionary was expected", name);
+  if (!begun)
+    retort::fail<retort::FileError>("dictionary", "{}: no entries, lines 1 to {} are empty or comments", name,
+                                    number);
   if (out.entries.empty())
     retort::fail<retort::FileError>(
         "dictionary", "{}: none of the {} lines has a usable word ({} with other letters, {} too long)", name,

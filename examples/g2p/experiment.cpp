@@ -5,6 +5,7 @@
 
 #include "retort/training/run.hpp"
 #include "support/device.hpp"
+#include "support/program.hpp"
 #include "support/stopped.hpp"
 #include "support/teacher.hpp"
 
@@ -24,7 +25,7 @@ Questions first_questions(const Questions& all, int count) {
 /// Answers to all questions, a few hundred words at a time.
 template <class Model, class Sampler>
 retort::Sequences answers(const Model& model, const Questions& questions, const Sampler& sampler,
-                          int max_tokens) {
+                          const Settings& s) {
   constexpr int at_once = 512;
   retort::Sequences out;
   for (int first = 0; first < questions.words.size(); first += at_once) {
@@ -34,9 +35,9 @@ retort::Sequences answers(const Model& model, const Questions& questions, const 
       rows.push_back(i);
       ids.push_back(static_cast<std::uint64_t>(i));
     }
-    const auto part =
-        retort::generate(model, questions.words.select(rows), ids, sampler,
-                         {.max_tokens = max_tokens, .end_token = Vocabulary::eos, .key = {20240507, 1}});
+    const auto part = retort::generate(
+        model, questions.words.select(rows), ids, sampler,
+        {.max_tokens = s.max_tokens, .end_token = Vocabulary::eos, .key = {s.evaluation_seed, 1}});
     for (int i = 0; i < part.responses.size(); ++i) out.push_back(part.responses[i]);
   }
   return out;
@@ -45,10 +46,10 @@ retort::Sequences answers(const Model& model, const Questions& questions, const 
 /// Some test words with what the model says, greedy and sampled, and a right answer.
 template <class Model>
 void write_samples(const retort::RunFolder& folder, const Model& model, const Vocabulary& vocabulary,
-                   const Questions& test, int max_tokens, retort::Index step) {
+                   const Questions& test, const Settings& settings, retort::Index step) {
   const Questions some = first_questions(test, 20);
-  const auto greedy = answers(model, some, retort::Greedy{}, max_tokens);
-  const auto drawn = answers(model, some, retort::Temperature{1.0}, max_tokens);
+  const auto greedy = answers(model, some, retort::Greedy{}, settings);
+  const auto drawn = answers(model, some, retort::Temperature{1.0}, settings);
   std::string text = fmt::format("{:<16} {:<36} {:<36} {}\n", "word", "greedy", "sampled", "reference");
   for (int i = 0; i < some.words.size(); ++i)
     text += fmt::format("{:<16} {:<36} {:<36} {}\n", vocabulary.decode_word(some.words[i]),
@@ -84,15 +85,12 @@ Trained Experiment<B>::run(const std::string& name, const AnyRecipe& recipe, Mod
                            const Model* teacher, double rate, retort::Index steps, std::uint64_t seed) const {
   const auto path = std::filesystem::path(settings_.out) / name;
   retort::RunFolder folder(path);
-  if (settings_.fresh) folder.clear();
   const retort::RunOptions options{
       .steps = steps,
       .batch_size = settings_.batch_size,
       .micro_batch = settings_.micro_batch,
       .clip_norm = settings_.clip_norm,
-      .schedule = retort::parse_schedule(
-          settings_.schedule,
-          static_cast<retort::Index>(settings_.warm_up * static_cast<double>(steps) + 1e-9)),
+      .schedule = schedule_of(settings_, steps),
       .seed = seed,
       .evaluate_every = std::max<retort::Index>(1, steps / settings_.curve_points),
       .checkpoint_every = std::max<retort::Index>(1, steps / settings_.curve_points),
@@ -105,11 +103,15 @@ Trained Experiment<B>::run(const std::string& name, const AnyRecipe& recipe, Mod
                                {"examples", train_.size()},
                                {"phonemes", vocabulary_.phonemes()},
                                {"model", retort::model_json(model)}};
-  auto optimizer = optimizer_of(settings_, rate).on(retort::parameters(model));
+  auto optimizer = support::optimizer_of(settings_.optimizer, rate).on(retort::parameters(model));
+  if (settings_.fresh) folder.clear();
   const retort::RunResult result =
-      retort::run_training(folder, recipe, model, teacher, optimizer, train_, options, setting, evaluate);
+      support::with_advice<retort::OtherRunError>(support::other_run_advice, [&] {
+        return retort::run_training(folder, recipe, model, teacher, optimizer, train_, options, setting,
+                                    evaluate);
+      });
   if (result.stopped) throw support::Stopped{};
-  write_samples(folder, model, vocabulary_, test_, settings_.max_tokens, steps);
+  write_samples(folder, model, vocabulary_, test_, settings_, steps);
   Trained trained{.seconds = result.seconds};
   for (const auto& e : result.evaluations)
     trained.curve.push_back(
@@ -119,7 +121,7 @@ Trained Experiment<B>::run(const std::string& name, const AnyRecipe& recipe, Mod
 
 template <retort::Backend B>
 Score Experiment<B>::validate(const Model& model) const {
-  return score(answers(model, curve_, retort::Greedy{}, settings_.max_tokens), curve_.references);
+  return score(answers(model, curve_, retort::Greedy{}, settings_), curve_.references);
 }
 
 template <retort::Backend B>
@@ -129,9 +131,8 @@ void Experiment<B>::load_teacher(Model& model) const {
 
 template <retort::Backend B>
 void Experiment<B>::evaluate(ResultRow& row, const Model& model, const Model* teacher) const {
-  const Score greedy = score(answers(model, test_, retort::Greedy{}, settings_.max_tokens), test_.references);
-  support::leave_if_stopped();
-  const retort::Sequences drawn = answers(model, test_, retort::Temperature{1.0}, settings_.max_tokens);
+  const Score greedy = score(answers(model, test_, retort::Greedy{}, settings_), test_.references);
+  const retort::Sequences drawn = answers(model, test_, retort::Temperature{1.0}, settings_);
   const Score sampled = score(drawn, test_.references);
   row.wer_greedy = greedy.wer();
   row.per_greedy = greedy.per();

@@ -12,12 +12,7 @@ using namespace g2p;
 
 int main(int argc, char** argv) {
   Settings settings;
-  bool quick = false, full = false;
-  for (int i = 1; i < argc; ++i) {
-    quick = quick || std::string_view(argv[i]) == "--quick";
-    full = full || std::string_view(argv[i]) == "--full";
-  }
-  apply_form(settings, quick, full);
+  apply_form(settings, support::has_flag(argc, argv, "--quick"), support::has_flag(argc, argv, "--full"));
   CLI::App app(
       "Distils a spelling-to-pronunciation model by every recipe of the GKD paper and compares them.");
   add_flags(app, settings);

@@ -1,16 +1,23 @@
 #pragma once
 
+#include <algorithm>
+#include <concepts>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "g2p/settings.hpp"
+#include "g2p/vocabulary.hpp"
+#include "retort/distill/gkd.hpp"
 
 /// The recipes that the experiment compares.
 namespace g2p {
 
+/// How sampled outputs are drawn.
+using Draw = retort::Filters<retort::Temperature, retort::TopK, retort::TopP>;
 /// Any recipe, chosen at run time: one type, so that the training loop is compiled once.
-using AnyRecipe = retort::Gkd<retort::AnyObjective, retort::AnyOutputs, retort::Temperature>;
+using AnyRecipe = retort::Gkd<retort::AnyObjective, retort::AnyOutputs, Draw>;
 
 /// A row of the result table: a recipe with its labels.
 struct Entrant {
@@ -32,22 +39,33 @@ struct Entrant {
   }
 };
 
-/// Turns a recipe of the library, whose choices are types, into one whose choices are values.
-template <class Recipe>
-[[nodiscard]] AnyRecipe as_any(const Recipe& recipe, const Settings& s) {
+/// Turns a recipe of the library, whose choices are types, into one whose choices are values. Those that a
+/// recipe does not use keep their defaults: they would change the configuration of a run that they do not
+/// change.
+template <class Objective, class Outputs>
+[[nodiscard]] AnyRecipe as_any(const retort::Gkd<Objective, Outputs>& recipe, const Settings& s) {
   AnyRecipe any;
   any.divergence = recipe.divergence;
   any.outputs = recipe.outputs;
-  any.sampler = {.value = s.temperature};
-  any.max_tokens = s.max_tokens;
-  any.end_token = 1;
-  any.options.temperature = s.loss_temperature;
+  any.end_token = Vocabulary::eos;
+  if (!std::same_as<Outputs, retort::FromData>) {
+    any.sampler = Draw({.value = s.temperature}, {.k = s.top_k}, {.p = s.top_p});
+    any.max_tokens = s.max_tokens;
+  }
+  if (!std::same_as<Objective, retort::CrossEntropy>) any.options.temperature = s.loss_temperature;
   any.options.reduction =
       s.reduction == "per_token" ? retort::Reduction::per_token : retort::Reduction::per_sequence;
   return any;
 }
 
-/// The recipes that the settings ask for, in the order of the table.
+/// The list, if all of its recipes' values are in range; ValueError otherwise.
+[[nodiscard]] inline std::vector<Entrant> checked(std::vector<Entrant> list) {
+  for (const Entrant& entrant : list) retort::check_policy(entrant.how);
+  return list;
+}
+
+/// The recipes that the settings ask for, in the order of the table. ValueError for a value out of range, and
+/// for one that is given twice.
 [[nodiscard]] inline std::vector<Entrant> entrants(const Settings& s) {
   namespace r = retort::recipes;
   std::vector<std::string> divergences = s.divergences;
@@ -60,6 +78,8 @@ template <class Recipe>
                : std::vector<std::string>{"reverse_kl", "jsd(0.5)"};
   if (lambdas.empty()) lambdas = s.full ? std::vector<double>{0, 0.5, 1} : std::vector<double>{1};
 
+  support::require_distinct("--recipes", s.recipes);
+  support::require_distinct("--lambdas", lambdas);
   const std::vector<Entrant> named{{"sft", "", {}, as_any(r::sft(), s)},
                                    {"seq_kd", "", {}, as_any(r::seq_kd(), s)},
                                    {"supervised_kd", "forward_kl", 0, as_any(r::supervised_kd(), s)},
@@ -72,7 +92,11 @@ template <class Recipe>
   std::vector<Entrant> list;
   for (const Entrant& e : named)
     if (wanted(e.recipe)) list.push_back(e);
-  if (!wanted("gkd")) return list;
+  if (!wanted("gkd")) return checked(std::move(list));
+  std::vector<std::string> described;
+  for (const std::string& text : divergences)
+    described.push_back(retort::describe(retort::parse_divergence(text)));
+  support::require_distinct("--divergences", described);
   for (const std::string& text : divergences) {
     const retort::AnyDivergence divergence = retort::parse_divergence(text);
     for (const double lambda : lambdas) {
@@ -87,7 +111,7 @@ template <class Recipe>
       list.push_back({"gkd", text, lambda, how});
     }
   }
-  return list;
+  return checked(std::move(list));
 }
 
 }  // namespace g2p

@@ -2,13 +2,13 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "retort/distill/gkd.hpp"
 #include "retort/models/encoder_decoder.hpp"
-#include "retort/optim/any_optimizer.hpp"
 #include "retort/optim/schedules.hpp"
 #include "support/device.hpp"
+#include "support/optimizer.hpp"
 
 /// Every choice of the experiment.
 namespace g2p {
@@ -46,24 +46,26 @@ struct Settings {
 
   retort::Index teacher_steps = 1500, sft_steps = 600, steps = 600;
   int batch_size = 256, micro_batch = 0;
-  std::string optimizer = "adamw", schedule = "linear";
+  support::OptimizerChoice optimizer;
+  std::string schedule = "linear";
   double teacher_rate = 3e-3, sft_rate = 1e-2, rate = 5e-3;
   double clip_norm = 1.0;
-  double beta1 = 0.9, beta2 = 0.99, weight_decay = 0.01;  ///< of AdamW
-  double momentum = 0.9;                                  ///< of SGD
-  double warm_up = 0.05;                                  ///< share of the steps in which the rate rises
+  double warm_up = 0.05;  ///< share of the steps in which the rate rises
 
   std::vector<std::string> recipes, divergences;
   std::vector<double> lambdas;
   int seeds = 1;
   std::uint64_t first_seed = 1;
   double temperature = 1.0;       ///< of sampling
+  retort::Index top_k = 0;        ///< of sampling; 0: all tokens
+  double top_p = 1.0;             ///< of sampling; 1: all tokens
   double loss_temperature = 1.0;  ///< of the loss
   std::string reduction = "per_sequence";
   int max_tokens = 24;
 
-  int evaluation_words = 2000;  ///< of the test part; 0: all
-  int curve_words = 500;        ///< of the validation part, while training
+  int evaluation_words = 2000;               ///< of the test part; 0: all
+  std::uint64_t evaluation_seed = 20240507;  ///< of sampled answers
+  int curve_words = 500;                     ///< of the validation part, while training
   int curve_points = 6;
   support::Device device;
   int threads = 0;
@@ -82,12 +84,23 @@ inline void apply_form(Settings& s, bool quick, bool full) {
   }
 }
 
-/// The optimizer by name, with this learning rate.
-inline retort::AnyOptimizer optimizer_of(const Settings& s, double rate) {
-  if (s.optimizer == "adafactor") return {retort::Adafactor{.learning_rate = rate}};
-  if (s.optimizer == "sgd") return {retort::Sgd{.learning_rate = rate, .momentum = s.momentum}};
-  return {retort::AdamW{
-      .learning_rate = rate, .beta1 = s.beta1, .beta2 = s.beta2, .weight_decay = s.weight_decay}};
+/// The schedule of a run of so many steps.
+[[nodiscard]] inline retort::AnySchedule schedule_of(const Settings& s, retort::Index steps) {
+  return retort::parse_schedule(s.schedule,
+                                static_cast<retort::Index>(s.warm_up * static_cast<double>(steps) + 1e-9));
+}
+
+/// Throws ValueError, with the names of flags, for what can be known to be wrong before data are read;
+/// recipes are checked by `entrants`.
+inline void check(const Settings& s) {
+  support::require_heads("teacher", s.teacher.width, s.teacher.heads);
+  support::require_heads("student", s.student.width, s.student.heads);
+  support::require_seeds(s.first_seed, s.seeds);
+  for (const auto& [rate, steps] :
+       {std::pair{s.teacher_rate, s.teacher_steps}, {s.sft_rate, s.sft_steps}, {s.rate, s.steps}}) {
+    (void)support::optimizer_of(s.optimizer, rate);
+    (void)schedule_of(s, steps);
+  }
 }
 
 }  // namespace g2p

@@ -1,10 +1,8 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <string>
-
 #include "generate/settings.hpp"
 #include "retort/core/error.hpp"
+#include "support/flags.hpp"
 
 /// The command line.
 namespace generator {
@@ -21,49 +19,30 @@ inline void add_flags(CLI::App& app, Settings& s) {
   app.add_option("--template-file", s.template_file, "the same from a file")->excludes(format);
   app.add_flag("--no-special", s.no_special, "no tokens around the prompt that the tokenizer would add");
 
-  const auto decoding = [](CLI::Option* option) { return option->group("Decoding"); };
-  decoding(app.add_option("--max-tokens", s.max_tokens, "longest response"))
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  decoding(app.add_option("--samples", s.samples, "responses to each prompt; of a beam search the best"))
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  decoding(app.add_option("--seed", s.seed, "of the draws"))->capture_default_str();
-  decoding(
-      app.add_option("--temperature", s.temperature, "draw from logits divided by this; without, greedy"))
-      ->check(CLI::PositiveNumber);
-  decoding(app.add_option("--top-k", s.top_k, "draw from the K most probable tokens; 0: from all"))
-      ->check(CLI::NonNegativeNumber);
-  decoding(app.add_option("--top-p", s.top_p, "draw from the most probable tokens that together reach P"))
-      ->check(CLI::Range(0.0, 1.0));
-  decoding(app.add_option("--beams", s.beams, "beam search with so many hypotheses"))
-      ->check(CLI::PositiveNumber);
-  decoding(app.add_option("--penalty", s.penalty,
-                          "a hypothesis' log-probability is divided by: power, L^A; gnmt, ((5 + L) / 6)^A"))
-      ->check(CLI::IsMember({"power", "gnmt"}));
-  decoding(app.add_option("--length-penalty", s.length_penalty,
-                          "A; above 0 prefers longer responses (default 1)"));
-  decoding(app.add_option("--beam-stop", s.beam_stop,
-                          "exact: until nothing better can come; current: until nothing better is there"))
-      ->check(CLI::IsMember({"exact", "current"}));
-  decoding(app.add_flag("--ignore-end", s.ignore_end, "always go on to --max-tokens"));
+  const support::FlagGroup decoding{app, "Decoding"};
+  decoding.positive("--max-tokens", s.max_tokens, "longest response");
+  decoding.positive("--samples", s.samples, "responses to each prompt; of a beam search the best");
+  decoding.not_negative("--seed", s.seed, "of the draws");
+  decoding.positive("--temperature", s.temperature, "draw from logits divided by this; without, greedy");
+  decoding.not_negative("--top-k", s.top_k, "draw from the K most probable tokens; 0: from all");
+  decoding.in("--top-p", s.top_p, 0, 1, "draw from the most probable tokens that together reach P");
+  decoding.positive("--beams", s.beams, "beam search with so many hypotheses");
+  decoding.one_of("--penalty", s.penalty, {"power", "gnmt"},
+                  "a hypothesis' log-probability is divided by: power, L^A; gnmt, ((5 + L) / 6)^A");
+  decoding.number("--length-penalty", s.length_penalty, "A; above 0 prefers longer responses (default 1)");
+  decoding.one_of("--beam-stop", s.beam_stop, {"exact", "current"},
+                  "exact: until nothing better can come; current: until nothing better is there");
+  decoding.flag("--ignore-end", s.ignore_end, "always go on to --max-tokens");
 
-  const auto output = [](CLI::Option* option) { return option->group("Output"); };
-  output(app.add_option("--out", s.out, "file for the responses, written whole; default: standard output"));
-  output(app.add_option("--format", s.output_format, "text or jsonl (default for --prompts and --out)"))
-      ->check(CLI::IsMember({"text", "jsonl"}));
-  output(app.add_option("--batch", s.batch, "sequences at a time"))
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  const support::FlagGroup output{app, "Output"};
+  output.add("--out", s.out, "file for the responses, written whole; default: standard output");
+  output.one_of("--format", s.output_format, {"text", "jsonl"},
+                "text or jsonl (default for --prompts and --out)");
+  output.positive("--batch", s.batch, "sequences at a time");
   support::add_device_flags(app, s.device, "Output");
-  output(app.add_option("--threads", s.threads, "threads; 0: all cores"))
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  output(app.add_flag("--quiet", s.quiet, "no summary and no progress"));
-
-  // Of a value given twice the last one counts, so that scripts can pass defaults.
-  for (CLI::Option* option : app.get_options())
-    if (option->get_items_expected_max() == 1) option->take_last();
+  output.not_negative("--threads", s.threads, "threads; 0: all cores");
+  output.flag("--quiet", s.quiet, "no summary and no progress");
+  support::let_last_count(app);
 }
 
 /// Throws ValueError for flags that contradict each other.

@@ -13,6 +13,19 @@ namespace support {
 inline constexpr int exit_bad_input = 2;
 inline constexpr int exit_stopped = 130;
 
+/// Calls f. An E that it throws gets `advice` behind its message: "...: what is wrong; use another --out".
+template <class E, class F>
+decltype(auto) with_advice(const char* advice, F f) {
+  try {
+    return f();
+  } catch (const E& e) {
+    throw E(fmt::format("{}; {}", e.what(), advice));
+  }
+}
+
+/// What to do about a checkpoint of another configuration.
+inline constexpr const char* other_run_advice = "use another --out, or --fresh to begin anew";
+
 /// The body of main(): reads the flags of `app`, then `run()` gives the exit code. --help prints and gives 0;
 /// a wrong flag, or any exception, is one line on stderr after the program's `name` and gives exit_bad_input.
 template <class Run>

@@ -39,7 +39,7 @@ results)
   # A second start finds everything done and gives the same table.
   arithmetic >again.txt 2>err.txt
   cmp out.txt again.txt || failed "another table from finished runs"
-  "$program" --help | grep -q -- '--ablate' || failed "no help"
+  "$program" --help | grep -- '--ablate' >help.txt || failed "no help"
   ;;
 
 ablations)
@@ -85,15 +85,41 @@ bad_input)
   expect_error "at least 2 samples" --group 1 --recipes rl_gkd
   expect_error "--recipes" --recipes nonsense
   expect_error "none of --recipes" --recipes no_single_step
-  expect_error "--steps" --steps -3
+  expect_error "alpha, the share of distillation" --alphas nan
+  expect_error "--alphas: 0 is given twice" --alphas 0,-0
+  expect_error "--recipes: kd is given twice" --recipes kd,kd
+  expect_error "--steps: must be a whole number above 0, given -3" --steps -3
+  expect_error "--rate: must be a number above 0, given abc" --rate abc
+  expect_error "--first-seed 18446744073709551615 with --seeds 2" --first-seed 18446744073709551615 --seeds 2
   expect_error "--nonsense" --nonsense
-  expect_error "does not divide into" --student-width 9
+  expect_error "--student-width 9 does not divide into --student-heads 2" --student-width 9
   [ -z "$(find . -name '*.safetensors')" ] || failed "a refused command wrote something"
   arithmetic --recipes kd >out.txt 2>err.txt || failed "$(cat err.txt)"
   expect_error "another vocabulary" --teacher runs/teacher --words 70
   expect_error "other sizes" --teacher runs/teacher --teacher-hidden 24
   expect_error "nowhere" --teacher nowhere
   expect_error "another configuration: run.steps" --recipes kd --steps 9
+  expect_error "here; use another --out, or --fresh" --recipes kd --steps 9
+  ;;
+
+fresh)
+  # --fresh removes what was there only when everything about the command is right.
+  arithmetic --recipes gkd_jsd >out.txt 2>err.txt || failed "$(cat err.txt)"
+  find runs -type f -exec sha256sum {} + | sort >before.txt
+  for wrong in '--weight-decay nan' '--beta1 1' '--epsilon nan' '--schedule no' '--warm-up nan' '--temperature nan' '--alphas nan' \
+    '--teacher-mixing 2' '--student-heads 3' '--teacher nowhere' '--data nowhere' '--max-tokens 120' '--group 3'; do
+    expect_error "" --fresh $wrong
+    find runs -type f -exec sha256sum {} + | sort >after.txt
+    cmp before.txt after.txt || failed "--fresh $wrong changed finished runs"
+  done
+  # How recipes sample does not concern the teacher and the start.
+  sha256sum runs/teacher/checkpoint.safetensors runs/seed1/start/checkpoint.safetensors >before.txt
+  arithmetic --recipes imit_kd --temperature 0.7 >out.txt 2>err.txt || failed "$(cat err.txt)"
+  sha256sum -c --quiet before.txt || failed "teacher or start were trained again"
+  grep -q '"beta2": 0.99' runs/results.json || failed "results.json lacks AdamW's values"
+  default_steps() { "$program" "$@" --help | sed -n 's/.*--teacher-steps .*=//p'; }
+  [ "$(default_steps --full=true)" = 4000 ] || failed "--full=true"
+  [ "$(default_steps --full=false)" = 3000 ] || failed "--full=false"
   ;;
 
 interrupt)

@@ -77,7 +77,7 @@ results)
   # Prompts without room are skipped and counted.
   distill --student-layers 0 --max-prompt 6 --held-out data.jsonl --out short >out.txt 2>err.txt || true
   grep -qE 'prompts over 6 tokens' out.txt err.txt || failed "no word of the long prompts: $(cat out.txt err.txt)"
-  "$program" --help | grep -q -- '--student-layers' || failed "no help"
+  "$program" --help | grep -- '--student-layers' >help.txt || failed "no help"
   ;;
 
 lora)
@@ -156,6 +156,23 @@ interrupt)
   done
   ;;
 
+fresh)
+  # --fresh removes what was there only when everything about the command is right.
+  distill --student-layers 0 --recipe imit_kd --out run >out.txt 2>err.txt || failed "$(cat err.txt)"
+  find run -type f -exec sha256sum {} + | sort >before.txt
+  for wrong in '--weight-decay nan' '--beta1 1' '--optimizer sgd --momentum nan' '--schedule no' '--warm-up -1' '--rate 0' \
+    '--temperature nan' '--loss-temperature nan' '--lambda nan' '--lora-rank 2 --lora-alpha nan' \
+    '--optimizer sgd --nesterov --momentum 0' '--lora-rank 2 --lora-dropout nan'; do
+    expect_error "" --student-layers 0 --recipe imit_kd --out run --fresh $wrong
+    find run -type f -exec sha256sum {} + | sort >after.txt
+    cmp before.txt after.txt || failed "--fresh $wrong changed the run"
+  done
+  expect_error "use another --out, or --fresh" --student-layers 0 --recipe imit_kd --out run --steps 7
+  distill --student-layers 0 --recipe imit_kd --out run --fresh --steps 7 --optimizer adafactor --adafactor-beta1 0.5 \
+    >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q '"beta1": 0.5' run/config.json || failed "a flag that is set does nothing"
+  ;;
+
 bad_input)
   expect_error "'nowhere' does not exist" --teacher nowhere --student-layers 0
   expect_error "'nowhere' does not exist" --student nowhere
@@ -176,7 +193,8 @@ bad_input)
   expect_error "no parameter fits 'blok*'" --student-layers 0 --freeze 'blok*'
   expect_error "nothing is left to train" --student-layers 0 --freeze '*'
   expect_error "no room for a prompt" --student-layers 0 --max-tokens 64
-  expect_error "--steps" --student-layers 0 --steps -1
+  expect_error "--steps: must be a whole number above 0, given -1" --student-layers 0 --steps -1
+  expect_error "--rate: must be a number above 0, given abc" --student-layers 0 --rate abc
   expect_error "--nonsense" --student-layers 0 --nonsense
   expect_error "F32,BF16,F16" --student-layers 0 --export-dtype F8
   expect_error "'cpu' with 'bfloat16'" --student-layers 0 --dtype bfloat16

@@ -56,13 +56,15 @@ results)
   # A second start finds everything done and gives the same table.
   g2p --recipes sft,seq_kd,supervised_kd,imit_kd,f_distill,on_policy_kd,gkd --divergences 'jsd(0.5),reverse_kl' >again.txt 2>err.txt
   cmp out.txt again.txt || failed "another table from finished runs"
-  "$program" --help | grep -q -- '--divergences' || failed "no help"
+  "$program" --help | grep -- '--divergences' >help.txt || failed "no help"
   ;;
 
 bad_input)
   expect_error "nowhere.dict" --data nowhere.dict
   : >empty.dict
-  expect_error "empty.dict" --data empty.dict
+  expect_error "empty.dict: the file is empty" --data empty.dict
+  printf ';;; nothing\n\n' >comments.dict
+  expect_error "comments.dict: no entries" --data comments.dict
   { head -5 words.dict; echo "BROKEN"; } >broken.dict
   expect_error "broken.dict:6" --data broken.dict
   head -3 words.dict >short.dict
@@ -73,7 +75,23 @@ bad_input)
   expect_error "use ReverseKl" --divergences 'jsd(1)'
   expect_error "skew_forward_kl" --divergences nonsense
   expect_error "lambda must" --lambdas 1.5
-  expect_error "--steps" --steps -3
+  expect_error "lambda must" --lambdas nan
+  expect_error "--steps: must be a whole number above 0, given -3" --steps -3
+  expect_error "--steps: must be a whole number above 0, given abc" --steps abc
+  expect_error "--rate: must be a number above 0, given abc" --rate abc
+  for flag in rate temperature loss-temperature clip warm-up dropout beta1 weight-decay top-p adafactor-epsilon1; do
+    expect_error "--$flag: must be a number" --$flag nan
+  done
+  # One run read twice is not two of them.
+  expect_error "--divergences: reverse_kl is given twice" --divergences reverse_kl,reverse_kl
+  expect_error "--divergences: jsd(0.5) is given twice" --divergences 'jsd,jsd(0.50)'
+  expect_error "--lambdas: 0 is given twice" --lambdas 0,-0
+  expect_error "--recipes: sft is given twice" --recipes sft,sft
+  expect_error "--first-seed" --first-seed -1
+  expect_error "--first-seed 18446744073709551615 with --seeds 2" --first-seed 18446744073709551615 --seeds 2
+  expect_error "--teacher-width 16 does not divide into --teacher-heads 200" --teacher-heads 200
+  expect_error "--student-width 8 does not divide into --student-heads 3" --student-heads 3
+  expect_error "--full" --full=abc
   expect_error "--nonsense" --nonsense
   expect_error "'cpu' with 'bfloat16': expected cpu with float32, or cuda" --dtype bfloat16
   expect_error "'tpu' with 'float32'" --device tpu
@@ -96,6 +114,7 @@ bad_input)
   # Checkpoints: of another configuration, truncated, corrupt. What is there is not harmed.
   g2p --recipes sft >out.txt 2>err.txt
   expect_error "another configuration: run.steps" --recipes sft --steps 9
+  expect_error "here; use another --out, or --fresh" --recipes sft --steps 9
   cut_head() { truncate -s 1000 "$1"; }
   cut_tail() { truncate -s -1 "$1"; }
   flip() { printf XXXX | dd of="$1" bs=1 seek=$(($(stat -c %s "$1") - 1000)) conv=notrunc status=none; }
@@ -109,22 +128,70 @@ bad_input)
   done
   g2p --recipes sft >out.txt 2>err.txt || failed "the restored checkpoint is refused: $(cat err.txt)"
 
-  # A learning rate that explodes: the first bad op is named, the last good checkpoint stays.
-  expect_error "finite" --recipes sft --out runs-nan --optimizer sgd --sft-rate 1e30 --clip 1e30
+  # A learning rate that explodes at once: the op is named whose gradient is the first bad one.
+  expect_error "[add] the gradient of this op's output, shape (" --recipes sft --out runs-nan --optimizer sgd --sft-rate 1e30 \
+    --clip 1e30
+  grep -q 'is not finite' err.txt || failed "not said what is wrong: $(cat err.txt)"
+  [ ! -e runs-nan/seed1/start/checkpoint.safetensors ] || failed "weights that are not finite were written"
+
+  # Weights that grow tenfold a step: the last good checkpoint stays, also when the run goes on from it.
+  for attempt in 1 2; do
+    expect_error "[gradient_norm] the gradient of " --recipes sft --out runs-growing --optimizer sgd --momentum 0 --sgd-weight-decay 11 \
+      --teacher-rate 1e-3 --sft-rate 1 --schedule constant --warm-up 0 --sft-steps 60 --curve-points 30
+    [ -s runs-growing/seed1/start/checkpoint.safetensors ] || failed "no checkpoint is left"
+    [ $attempt = 1 ] || cmp kept runs-growing/seed1/start/checkpoint.safetensors || failed "the checkpoint was harmed"
+    cp runs-growing/seed1/start/checkpoint.safetensors kept
+  done
+  ;;
+
+fresh)
+  # --fresh removes what was there only when everything about the command is right.
+  g2p --recipes on_policy_kd >out.txt 2>err.txt || failed "$(cat err.txt)"
+  find runs -type f -exec sha256sum {} + | sort >before.txt
+  for wrong in '--weight-decay nan' '--beta1 nan' '--optimizer sgd --momentum 1' '--optimizer sgd --nesterov --momentum 0' '--schedule no' '--warm-up nan' \
+    '--temperature nan' '--loss-temperature inf' '--top-p 0' '--lambdas nan --recipes gkd' '--divergences jsd(2)' \
+    '--student-heads 3' '--teacher nowhere' '--data nowhere.dict' '--first-seed 18446744073709551615 --seeds 2'; do
+    expect_error "" --fresh --recipes on_policy_kd,gkd $wrong
+    find runs -type f -exec sha256sum {} + | sort >after.txt
+    cmp before.txt after.txt || failed "--fresh $wrong changed finished runs"
+  done
+  # Choices of the recipes belong to their runs alone: the teacher and the start are found finished.
+  sha256sum runs/teacher/checkpoint.safetensors runs/seed1/start/checkpoint.safetensors >before.txt
+  g2p --recipes seq_kd --temperature 0.7 --top-k 5 --top-p 0.9 --loss-temperature 2 --max-tokens 12 >out.txt 2>err.txt ||
+    failed "$(cat err.txt)"
+  sha256sum -c --quiet before.txt || failed "teacher or start were trained again"
+  grep -q '"top_k": 5' runs/seed1/seq_kd/config.json || failed "the sampler is not in the run's configuration"
+  expect_error "another configuration: recipe.sampler.temperature" --recipes on_policy_kd --temperature 0.7
+  # Forms are flags like others.
+  default_steps() { "$program" "$@" --help | sed -n 's/.*--teacher-steps .*=//p'; }
+  [ "$(default_steps --quick)" = 450 ] || failed "--quick"
+  [ "$(default_steps --quick=true)" = 450 ] || failed "--quick=true"
+  [ "$(default_steps --quick=false)" = 1500 ] || failed "--quick=false"
+  # Every optimizer's values are flags and are kept with the results.
+  g2p --recipes sft --optimizer adafactor --adafactor-decay-rate 0.7 --no-adafactor-scale-parameter --out runs-adafactor \
+    >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q '"decay_rate": 0.7' runs-adafactor/results.json || failed "results.json lacks Adafactor's values"
+  grep -q '"scale_parameter": false' runs-adafactor/teacher/config.json || failed "a flag that is set does nothing"
+  g2p --recipes sft --optimizer sgd --momentum 0.5 --out runs-sgd >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q '"momentum": 0.5' runs-sgd/results.json || failed "results.json lacks SGD's values"
+  grep -q '"beta2": 0.99' runs/results.json || failed "results.json lacks AdamW's values"
   ;;
 
 resume)
   steps="--teacher-steps 150 --sft-steps 40 --steps 20"
   g2p $steps --recipes on_policy_kd,imit_kd --out whole >out.txt 2>err.txt || failed "$(cat err.txt)"
+  lines() { cat "$1" | wc -l; }
   # Killed again and again, at moments that move through the run, then left alone.
   killed=0
-  for delay in 0.05 0.1 0.15 0.2 0.3 0.4 0.5; do
-    status=0
-    timeout -s KILL $delay "$program" --data words.dict --out parts $sizes $steps --recipes on_policy_kd,imit_kd \
-      >/dev/null 2>&1 || status=$?
-    [ $status != 137 ] || killed=$((killed + 1))
+  for reached in teacher:3 teacher:70 teacher:110 seed1/start:5 seed1/start:30 seed1/on_policy_kd:2 seed1/imit_kd:8; do
+    "$program" --data words.dict --out parts $sizes $steps --recipes on_policy_kd,imit_kd >/dev/null 2>&1 &
+    pid=$!
+    # Until the run's metrics have so many lines; it starts again from its checkpoint, so they may be fewer for a while.
+    while kill -0 $pid && [ "$(lines parts/${reached%:*}/metrics.jsonl)" -lt ${reached#*:} ]; do sleep 0.002; done
+    kill -KILL $pid && killed=$((killed + 1))
+    wait $pid || true
   done 2>/dev/null
-  [ $killed -ge 2 ] || failed "only $killed of the kills hit a running program"
+  [ $killed -ge 5 ] || failed "only $killed of the kills hit a running program"
   g2p $steps --recipes on_policy_kd,imit_kd --out parts >out.txt 2>err.txt || failed "$(cat err.txt)"
   for run in teacher seed1/start seed1/on_policy_kd seed1/imit_kd; do
     cmp whole/$run/checkpoint.safetensors parts/$run/checkpoint.safetensors || failed "$run differs after kills"
@@ -150,7 +217,7 @@ interrupt)
   ;;
 
 disk_full)
-  # A run that was stopped has a checkpoint; when it goes on, the disk is full: files may not grow beyond 4 kB.
+  # A run that was stopped has a checkpoint; when it goes on, the disk is full: files may not grow beyond 8 kB.
   g2p --recipes sft --teacher-steps 300 >out.txt 2>err.txt &
   pid=$!
   for _ in $(seq 200); do [ -s runs/teacher/metrics.jsonl ] && break; sleep 0.05; done

@@ -113,7 +113,7 @@ results)
   cmp <(grep -o '"id":[^,]*' lines.jsonl) <(printf '"id":%s\n' 1 3) || failed "ids of lines"
   [ "$(tokens lines.jsonl | head -1)" = "$(tokens <(generate --model llama --prompt 'the cat' --format jsonl))" ] ||
     failed "a line and --prompt differ"
-  "$program" --help | grep -q -- '--temperature' || failed "no help"
+  "$program" --help | grep -- '--temperature' >help.txt || failed "no help"
   "$program" --model gpt2 --prompt x --max-tokens 3 --ignore-end 2>&1 >/dev/null | grep -q 'gpt2, .* 3 tokens in .* tokens/s' ||
     failed "no summary"
   ;;
@@ -242,6 +242,9 @@ bad_input)
   expect_error "exact,current" --model llama $p --beams 2 --beam-stop never
   expect_error "text,jsonl" --model llama $p --format xml
   expect_error "--top-p" --model llama $p --top-p 1.5
+  expect_error "--temperature: must be a number above 0, given nan" --model llama $p --temperature nan
+  expect_error "--length-penalty: must be a number that is finite, given nan" --model llama $p --beams 2 --length-penalty nan
+  expect_error "--max-tokens: must be a whole number above 0, given abc" --model llama $p --max-tokens abc
   expect_error "(0, 1]" --model llama $p --top-p 0
   expect_error "--temperature" --model llama $p --temperature 0
   expect_error "--top-k" --model llama $p --top-k -1

@@ -9,6 +9,21 @@
 /// cases of it.
 namespace retort {
 
+namespace detail {
+
+/// What is wrong with a part of a recipe, nullptr if nothing is or it cannot say.
+template <class Part>
+[[nodiscard]] constexpr const char* problem_of(const Part& part) {
+  if constexpr (std::same_as<Part, AnyObjective>)
+    return std::visit([](const auto& chosen) { return problem_of(chosen); }, part);
+  else if constexpr (requires { part.problem(); })
+    return part.problem();
+  else
+    return nullptr;
+}
+
+}  // namespace detail
+
 /// One recipe: what is minimised, on whose outputs, sampled how. The defaults are GKD with JSD(0.5) and
 /// lambda 1/2.
 template <class O = Jsd, class Outputs = Mixed, class S = Temperature>
@@ -27,6 +42,12 @@ struct Gkd {
   std::int32_t end_token = 1;  ///< ends a response and is part of it
   ObjectiveOptions options{};
 
+  [[nodiscard]] constexpr const char* problem() const {
+    for (const char* p : {detail::problem_of(divergence), detail::problem_of(outputs),
+                          detail::problem_of(sampler), options.problem()})
+      if (p != nullptr) return p;
+    return max_tokens >= 0 ? nullptr : "max_tokens must not be negative";
+  }
   template <class F>
   void each_field(F&& f) const {
     f("objective", divergence), f("outputs", outputs), f("sampler", sampler);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <concepts>
+#include <limits>
 #include <vector>
 
 #include "retort/core/batch.hpp"
@@ -93,6 +94,11 @@ struct ObjectiveOptions {
   bool times_temperature_squared = false;  ///< multiply the loss by temperature^2 (Hinton et al. 2015)
   Index chunk_rows = 0;                    ///< see HeadLossOptions
 
+  [[nodiscard]] constexpr const char* problem() const {
+    return temperature > 0 && temperature <= std::numeric_limits<double>::max()
+               ? nullptr
+               : "the loss's temperature must be a number above 0";
+  }
   template <class F>
   void each_field(F&& f) const {
     f("reduction", reduction_name(reduction));

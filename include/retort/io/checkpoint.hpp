@@ -17,6 +17,11 @@
 /// from seed and step. Written whole or not at all, with a checksum.
 namespace retort {
 
+/// A checkpoint that is whole, but of a run of another configuration.
+struct OtherRunError : FileError {
+  using FileError::FileError;
+};
+
 namespace detail {
 
 inline constexpr const char* checkpoint_format = "retort.checkpoint 1";
@@ -107,10 +112,10 @@ void save_checkpoint(const std::filesystem::path& path, const ParameterList<B>& 
 }
 
 /// Continues from a checkpoint: restores weights and optimizer, returns `state`. Throws FileError for a file
-/// that is missing, corrupt, truncated or no checkpoint, for one of another configuration (the message names
-/// the first value that differs) and for one of another model. Nothing is changed unless everything fits.
-/// `more(file)` may read the tensors that `save_checkpoint`'s added; it is called before anything else is
-/// changed.
+/// that is missing, corrupt, truncated or no checkpoint and for one of another model, OtherRunError for one
+/// of another configuration (the message names the first value that differs). Nothing is changed unless
+/// everything fits. `more(file)` may read the tensors that `save_checkpoint`'s added; it is called before
+/// anything else is changed.
 template <class Policy, Backend B>
 [[nodiscard]] nlohmann::json load_checkpoint(const std::filesystem::path& path,
                                              const ParameterList<B>& parameters,
@@ -121,8 +126,8 @@ template <class Policy, Backend B>
   const auto state = detail::metadata_json(file, "state", true);
   const auto now = nlohmann::json::parse(detail::config_text(config));
   if (const auto difference = first_difference(detail::metadata_json(file, "config", true), now))
-    fail<FileError>("checkpoint", "'{}' belongs to a run of another configuration: {}", path.string(),
-                    *difference);
+    fail<OtherRunError>("checkpoint", "'{}' belongs to a run of another configuration: {}", path.string(),
+                        *difference);
   auto counts = detail::read_counts(file, optimizer);
   auto tensors = detail::checkpoint_weights(parameters);
   optimizer.each_state(

@@ -65,6 +65,16 @@ TEST_CASE("cmudict's own format: comments, variants, stress, case and line ends"
   CHECK(read(text, {.keep_stress = true}).entries[0].pronunciations[1] == Pronunciation{"r", "iy1", "d"});
 }
 
+TEST_CASE("a byte order mark before the first line is no part of it") {
+  for (const char* first : {"A  AH0\n", "MNCL\n(\"a\" nil (((ax) 0)))\n"}) {
+    CAPTURE(first);
+    const Dictionary d = read(std::string("\xEF\xBB\xBF") + first);
+    REQUIRE(d.entries.size() == 1);
+    CHECK(d.entries[0].word == "a");
+    CHECK(d.foreign.count == 0);
+  }
+}
+
 TEST_CASE("pronunciations of a word are grouped wherever they stand, and equal ones kept once") {
   const Dictionary d = read("A  AH0\nBEE  B IY1\na(1)  EY1\nA(2)  AH1\n");
   REQUIRE(d.entries.size() == 2);
@@ -135,7 +145,7 @@ TEST_CASE("a file that is missing, empty, a folder or without a usable word is a
                     "[dictionary] /: this is a folder, a dictionary file was expected");
   CHECK(message("") == "[dictionary] words.txt: the file is empty, a dictionary was expected");
   CHECK(message(";;; nothing here\n\n") ==
-        "[dictionary] words.txt: the file is empty, a dictionary was expected");
+        "[dictionary] words.txt: no entries, lines 1 to 2 are empty or comments");
   CHECK(message("X-RAY  EH1\n") ==
         "[dictionary] words.txt: none of the 1 lines has a usable word (1 with other letters, 0 too long)");
   CHECK(says("MNCL\n", "none of the 1 lines has a usable word"));

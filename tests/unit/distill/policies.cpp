@@ -151,3 +151,29 @@ TEST_CASE("the named recipes are the table of the GKD paper") {
   CHECK(recipes::sft().options.temperature == 1);
   CHECK_FALSE(recipes::sft().options.times_temperature_squared);
 }
+
+TEST_CASE("a recipe refuses a value of any of its parts, chosen as a type or at run time") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const auto problem = [](const auto& recipe) {
+    return message_of<ValueError>([&] { check_policy(recipe); });
+  };
+  const auto refused = [&](const auto& recipe, const char* part) {
+    return problem(recipe).find(part) != std::string::npos;
+  };
+  CHECK(problem(recipes::sft()) == "no error");
+  CHECK(problem(recipes::gkd(Jsd{0.1}, 1)) == "no error");
+  CHECK(refused(recipes::gkd(Jsd{2}, 1), "beta must lie"));
+  CHECK(refused(recipes::gkd(ReverseKl{}, nan), "lambda must lie"));
+  CHECK(refused(Gkd<ReverseKl>{.sampler = {.value = nan}}, "above 0"));
+  CHECK(refused(Gkd<ReverseKl>{.max_tokens = -1}, "max_tokens"));
+  for (const double wrong : {nan, 0.0, -1.0, std::numeric_limits<double>::infinity()})
+    CHECK(refused(Gkd<ReverseKl>{.options = {.temperature = wrong}}, "the loss's temperature"));
+
+  Gkd<AnyObjective, AnyOutputs> any;
+  CHECK(problem(any) == "no error");
+  any.divergence = Jsd{2};
+  CHECK(refused(any, "beta must lie"));
+  any.divergence = ForwardKl{};
+  any.outputs = Mixed{1.5};
+  CHECK(refused(any, "lambda must lie"));
+}

@@ -168,7 +168,7 @@ TEST_CASE("a checkpoint of another configuration is refused with the first value
   save_checkpoint(path, model.list(), optimizer, config, {});
   const auto after = model.weights();
   const auto refusal = [&](const json& other) {
-    return message_of<FileError>([&] { (void)load_checkpoint(path, model.list(), optimizer, other); });
+    return message_of<OtherRunError>([&] { (void)load_checkpoint(path, model.list(), optimizer, other); });
   };
   json other = config;
   CHECK(refusal(other) == "no error");

@@ -57,17 +57,20 @@ TEST_CASE("no gradient flows through sampling: the samples given as data have th
   auto student = tiny_t5<F>(1);
   const auto teacher = tiny_t5<F>(2);
   const Batch batch = tiny_batch(8);
-  for (const double temperature : {1.0, 0.5}) {
-    Gkd<ReverseKl, FromStudent> recipe{.sampler = {temperature}, .max_tokens = 7};
-    const Batch on = recipe.responses(key, student, &teacher, batch);
-    CHECK(on.responses != batch.responses);
-    const Outcome sampled = step_without_update(recipe, student, teacher, batch, 0, key);
-    const Outcome given = step_without_update(Gkd<ReverseKl, FromData>{}, student, teacher, on, 0, key);
-    CHECK(sampled.report.source == Source::student);
-    CHECK(given.report.source == Source::data);
-    CHECK(sampled.report.loss == given.report.loss);
-    CHECK(sampled.gradient == given.gradient);
-  }
+  for (const double temperature : {1.0, 0.5})
+    for (const Reduction reduction : {Reduction::per_token, Reduction::per_sequence}) {
+      const ObjectiveOptions options{.reduction = reduction};
+      Gkd<ReverseKl, FromStudent> recipe{.sampler = {temperature}, .max_tokens = 7, .options = options};
+      const Batch on = recipe.responses(key, student, &teacher, batch);
+      CHECK(on.responses != batch.responses);
+      const Outcome sampled = step_without_update(recipe, student, teacher, batch, 0, key);
+      const Outcome given =
+          step_without_update(Gkd<ReverseKl, FromData>{.options = options}, student, teacher, on, 0, key);
+      CHECK(sampled.report.source == Source::student);
+      CHECK(given.report.source == Source::data);
+      CHECK(sampled.report.loss == given.report.loss);
+      CHECK(sampled.gradient == given.gradient);
+    }
 }
 
 TEST_CASE("students sample, and teachers judge, with dropout off; the student is trained with it on") {

@@ -200,6 +200,9 @@ bad_input)
   echo '{"weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors", "model.norm.weight": "model-00002-of-00002.safetensors"}}' \
     >broken/model.safetensors.index.json
   expect_error 'shards that are missing: model-00002-of-00002.safetensors' --model broken $p
+  # Names in files may have control characters: the message is one line all the same.
+  echo '{"weight_map": {"x": "two\nlines\u001b[31m\u009b"}}' >broken/model.safetensors.index.json
+  expect_error 'shards that are missing: two\nlines\x1b[31m\x9b' --model broken $p
   broken; rm broken/tokenizer.json
   expect_error "has no tokenizer.json" --model broken $p
   broken; truncate -s 500 broken/tokenizer.json
@@ -230,6 +233,8 @@ bad_input)
   expect_error "'bad.jsonl', line 8: the field prompt is 5" --model llama --prompts bad.jsonl
   line '{"id": [1], "prompt": "x"}'
   expect_error "'bad.jsonl', line 8: the field id is [1]" --model llama --prompts bad.jsonl
+  line "{\"prompt\": $(printf '[%.0s' $(seq 100000))$(printf ']%.0s' $(seq 100000))}"
+  expect_error "'bad.jsonl', line 8: nested too deeply" --model llama --prompts bad.jsonl
   line '{"id": "one", "prompt": "x"}'
   expect_error "'bad.jsonl', line 8: the id \"one\" is that of line 1 too" --model llama --prompts bad.jsonl
 

@@ -14,7 +14,7 @@
 #include "retort/core/error.hpp"
 #include "retort/core/scalar.hpp"
 #include "retort/io/memory_map.hpp"
-#include "retort/io/shallow_json.hpp"
+#include "retort/text/shallow_json.hpp"
 
 namespace retort::hugging_face {
 
@@ -103,7 +103,7 @@ class ConfigFile {
   /// Throws: `name` holds `value`, and why that is wrong.
   [[noreturn]] void complain(const std::string& name, const Json& value, const std::string& why) const {
     fail<FileError>("hugging_face", "'{}': {}{} is {}, {}", path_.string(), prefix_, name,
-                    value.dump(-1, ' ', false, Json::error_handler_t::replace), why);
+                    retort::detail::shown(value), why);
   }
 
  private:

@@ -124,7 +124,7 @@ class HuggingFaceFolder {
 
   [[noreturn]] void refuse_family(const char* expected) const {
     fail<FileError>("hugging_face", "'{}' holds a model of type {}, expected {}", path_.string(),
-                    model_type().dump(), expected);
+                    retort::detail::shown(model_type()), expected);
   }
   [[noreturn]] void refuse_type(const std::set<std::string>& supported) const {
     const auto list = fmt::format("supported: {}", fmt::join(supported, ", "));

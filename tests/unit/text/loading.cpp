@@ -272,8 +272,7 @@ TEST_CASE("special ids come from the folder's files, and OPT's settings put its 
   CHECK(t.decode(Ids{2, 4, 5}) == "ab<new>");
   CHECK(t.with_ends({{}, {3}}).encode("ab") == Ids{4, 3});
   folder.write("special_tokens_map.json", R"({"pad_token": "<none>"})");
-  CHECK_THAT(message_of<FileError>([&] { (void)load_tokenizer(folder.path); }),
-             Contains("special_tokens_map.json', field pad_token: '<none>' is no token of this tokenizer"));
+  CHECK(load_tokenizer(folder.path).pad() == 6);  // a new token
 }
 
 TEST_CASE("GPT-2's files without a word about special tokens have its one") {

@@ -10,6 +10,7 @@
 #include "retort/text/prompt.hpp"
 #include "retort/text/tokenizer.hpp"
 #include "support/json_line.hpp"
+#include "support/special_tokens.hpp"
 
 namespace distill {
 
@@ -78,9 +79,9 @@ namespace detail {
     const auto prompt = detail::text_field(json, options.prompt_field, true, where);
     const auto response = detail::text_field(json, options.response_field, options.needs_response, where);
     auto tokens = tokenizer.encode(format.fill({{"prompt", *prompt}}), false);
-    const auto& ends = tokenizer.ends();
-    tokens.insert(tokens.begin(), ends.before.begin(), ends.before.end());
-    if (!options.decoder) tokens.insert(tokens.end(), ends.after.begin(), ends.after.end());
+    support::add_beginning(tokenizer, tokens);
+    const auto& after = tokenizer.ends().after;
+    if (!options.decoder) tokens.insert(tokens.end(), after.begin(), after.end());
     if (tokens.empty() || std::ssize(tokens) > options.max_prompt) {
       ++(tokens.empty() ? data.empty : data.too_long);
       continue;

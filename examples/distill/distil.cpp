@@ -29,7 +29,7 @@ int distil(const Settings& s) {
   if (s.threads > 0) retort::set_thread_count(s.threads);
   // What costs little is checked before models are loaded.
   if (s.max_tokens < 2) fail<ValueError>("distill", "--max-tokens {}, expected at least 2", s.max_tokens);
-  (void)recipe_of(s, 1, 0);
+  (void)recipe_of(s, 1, {});
   auto teacher = load_model<B>(s.teacher);
   const auto tokenizer = load_tokens(s.teacher);
   if (!s.student.empty()) {
@@ -38,7 +38,7 @@ int distil(const Settings& s) {
   }
   auto student = make_student(s, teacher);
   for (const Model<B>* model : {&teacher, &student}) retort::check_vocabulary(tokenizer, model->vocabulary());
-  const auto recipe = recipe_of(s, tokenizer.vocabulary(), end_of(tokenizer, s.teacher));
+  const auto recipe = recipe_of(s, tokenizer.vocabulary(), ends_of(tokenizer, s.teacher));
 
   DataOptions options{.prompt_field = s.prompt_field,
                       .response_field = s.response_field,

@@ -12,6 +12,7 @@
 #include "retort/text/prompt.hpp"
 #include "retort/text/tokenizer.hpp"
 #include "support/json_line.hpp"
+#include "support/special_tokens.hpp"
 
 /// From the command line or a file to the tokens that a model reads.
 namespace generator {
@@ -112,9 +113,8 @@ namespace detail {
                                                          bool may_be_empty) {
   std::vector<retort::TokenId> ids = tokenizer.encode(format.fill({{"prompt", prompt.text}}), false);
   if (add_special) {
-    const auto& [before, after] = tokenizer.ends();
-    if (!std::ranges::equal(before, std::span(ids).first(std::min(ids.size(), before.size()))))
-      ids.insert(ids.begin(), before.begin(), before.end());
+    support::add_beginning(tokenizer, ids);
+    const auto& after = tokenizer.ends().after;
     ids.insert(ids.end(), after.begin(), after.end());
   }
   if (!ids.empty() || may_be_empty) return ids;

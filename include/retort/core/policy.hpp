@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <concepts>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -22,8 +23,9 @@ struct FieldProbe {
 }  // namespace detail
 
 /// An aggregate of values with a `static constexpr const char* name` and `each_field(f)`, which calls
-/// f("learning_rate", learning_rate) for each of them: numbers, bools, strings or policies. A policy whose
-/// values can be wrong also has `problem()`: a sentence about what is wrong, or nullptr.
+/// f("learning_rate", learning_rate) for each of them: numbers or lists of them, bools, strings or
+/// policies. A policy whose values can be wrong also has `problem()`: a sentence about what is wrong, or
+/// nullptr.
 template <class P>
 concept NamedPolicy = requires(const P policy) {
   { P::name } -> std::convertible_to<const char*>;
@@ -41,6 +43,8 @@ template <NamedPolicy P>
     fields += fields.empty() ? "" : ", ";
     if constexpr (requires { summary(value); })
       fields += fmt::format("{} {}", field, summary(value));
+    else if constexpr (std::ranges::range<Value> && !std::convertible_to<const Value&, std::string_view>)
+      fields += fmt::format("{} {}", field, fmt::join(value, " "));
     else
       fields += fmt::format("{} {}", field, value);
   });

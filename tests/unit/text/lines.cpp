@@ -55,3 +55,24 @@ TEST_CASE("examples: a line that is nested deeply is an error, bytes that are no
   CHECK(damaged.examples.prompts == repaired.examples.prompts);
   CHECK(damaged.examples.responses == repaired.examples.responses);
 }
+
+TEST_CASE("a bos that the template has is not doubled") {
+  const Folder folder;
+  const Tokenizer tokenizer = load_tokenizer(tokenizer_folder("llama2"));
+  folder.write("lines.jsonl", R"({"prompt": "the cat", "output": "x"})");
+  const auto prompt = [&](const char* format) {
+    const auto data = distill::read_data(folder / "lines.jsonl", tokenizer,
+                                         {.prompt_field = "prompt",
+                                          .response_field = "output",
+                                          .format = format,
+                                          .max_prompt = 100,
+                                          .max_tokens = 100,
+                                          .end_token = 2,
+                                          .needs_response = true,
+                                          .decoder = true});
+    const auto tokens = data.examples.prompts[0];
+    return std::vector<TokenId>(tokens.begin(), tokens.end());
+  };
+  CHECK(prompt("{prompt}") == tokenizer.encode("the cat"));
+  CHECK(prompt("<s>{prompt}") == tokenizer.encode("<s>the cat", false));
+}

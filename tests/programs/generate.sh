@@ -107,6 +107,12 @@ results)
     esac
   done <ends.jsonl
 
+  # What transformers would do otherwise by generation_config.json is said in a line.
+  cp -r llama otherwise
+  echo '{"repetition_penalty": 1.2, "min_length": 0, "suppress_tokens": [], "forced_eos_token_id": 0}' >otherwise/generation_config.json
+  generate --model otherwise --prompt x >out.txt 2>err.txt || failed "$(cat err.txt)"
+  echo 'generate: of generation_config.json not applied: forced_eos_token_id, repetition_penalty' | cmp - err.txt || failed "$(cat err.txt)"
+
   # Lines of text, carriage returns and empty lines; the text alone is what JSON has.
   printf 'the cat\r\n\nx\n' >prompts.txt
   generate --model llama --prompts prompts.txt >lines.jsonl
@@ -189,7 +195,7 @@ bad_input)
   broken; sed -i '/"hidden_size"/d' broken/config.json
   expect_error 'hidden_size is missing' --model broken $p
   broken; sed -i 's/"intermediate_size": 24/"intermediate_size": 25/' broken/config.json
-  expect_error 'layers.0.mlp.gate_proj.weight has shape' --model broken $p
+  expect_error 'model.layers.0.mlp.gate_proj.weight has shape' --model broken $p
   broken; truncate -s -100 broken/model.safetensors
   expect_error 'broken/model.safetensors' --model broken $p
   broken; truncate -s 20 broken/model.safetensors

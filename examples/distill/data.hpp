@@ -9,6 +9,8 @@
 #include "retort/core/batch.hpp"
 #include "retort/text/prompt.hpp"
 #include "retort/text/tokenizer.hpp"
+#include "support/json_line.hpp"
+#include "support/special_tokens.hpp"
 
 namespace distill {
 
@@ -57,8 +59,9 @@ namespace detail {
 
 }  // namespace detail
 
-/// Reads examples, numbered by their lines from 0. FileError with the number of the line for one that is no
-/// JSON object or lacks a field, and for a file without a usable example.
+/// Reads examples, numbered by their lines from 0. Bytes that are not UTF-8 are read as U+FFFD. FileError
+/// with the number of the line for one that is no JSON object or lacks a field, and for a file without a
+/// usable example.
 [[nodiscard]] inline Data read_data(const std::filesystem::path& path, const retort::Tokenizer& tokenizer,
                                     const DataOptions& options) {
   using retort::fail, retort::FileError;
@@ -72,14 +75,13 @@ namespace detail {
     ++number;
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
     const std::string where = fmt::format("'{}', line {}", path.string(), number);
-    const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object()) fail<FileError>("data", "{}: not a JSON object", where);
+    const auto json = support::parse_json_line("data", where, retort::utf8::repaired(line));
     const auto prompt = detail::text_field(json, options.prompt_field, true, where);
     const auto response = detail::text_field(json, options.response_field, options.needs_response, where);
     auto tokens = tokenizer.encode(format.fill({{"prompt", *prompt}}), false);
-    const auto& ends = tokenizer.ends();
-    tokens.insert(tokens.begin(), ends.before.begin(), ends.before.end());
-    if (!options.decoder) tokens.insert(tokens.end(), ends.after.begin(), ends.after.end());
+    support::add_beginning(tokenizer, tokens);
+    const auto& after = tokenizer.ends().after;
+    if (!options.decoder) tokens.insert(tokens.end(), after.begin(), after.end());
     if (tokens.empty() || std::ssize(tokens) > options.max_prompt) {
       ++(tokens.empty() ? data.empty : data.too_long);
       continue;

@@ -30,7 +30,7 @@ int distil(const Settings& s) {
   if (s.threads > 0) retort::set_thread_count(s.threads);
   // What costs little is checked before models are loaded, and long before --fresh removes a run.
   if (s.max_tokens < 2) fail<ValueError>("distill", "--max-tokens {}, expected at least 2", s.max_tokens);
-  retort::check_policy(recipe_of(s, 1, 0));
+  retort::check_policy(recipe_of(s, 1, {}));
   (void)support::optimizer_of(s.optimizer, s.rate);
   (void)retort::parse_schedule(s.schedule, s.warm_up);
   auto teacher = load_model<B>(s.teacher);
@@ -41,7 +41,7 @@ int distil(const Settings& s) {
   }
   auto student = make_student(s, teacher);
   for (const Model<B>* model : {&teacher, &student}) retort::check_vocabulary(tokenizer, model->vocabulary());
-  const auto recipe = recipe_of(s, tokenizer.vocabulary(), end_of(tokenizer, s.teacher));
+  const auto recipe = recipe_of(s, tokenizer.vocabulary(), ends_of(tokenizer, s.teacher));
 
   DataOptions options{.prompt_field = s.prompt_field,
                       .response_field = s.response_field,

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "distill/settings.hpp"
 #include "retort/distill/gkd.hpp"
 #include "retort/generate/first_tokens.hpp"
+#include "retort/text/vocabulary.hpp"
 
 namespace distill {
 
@@ -13,10 +15,11 @@ using Draw = retort::Filters<retort::FirstTokens, retort::Temperature, retort::T
 /// Any recipe, chosen at run time: one type, so that the training loop is compiled once.
 using AnyRecipe = retort::Gkd<retort::AnyObjective, retort::AnyOutputs, Draw>;
 
-/// The recipe that the settings name, for responses of `tokens` different tokens that `end` ends. ValueError
-/// for an unknown recipe or divergence, with the list of known ones, and for a choice that a recipe does not
-/// have.
-[[nodiscard]] inline AnyRecipe recipe_of(const Settings& s, retort::Index tokens, std::int32_t end) {
+/// The recipe that the settings name, for responses of `tokens` different tokens that any of `ends` ends.
+/// ValueError for an unknown recipe or divergence, with the list of known ones, and for a choice that a
+/// recipe does not have.
+[[nodiscard]] inline AnyRecipe recipe_of(const Settings& s, retort::Index tokens,
+                                         const std::vector<retort::TokenId>& ends) {
   namespace r = retort::recipes;
   using retort::fail, retort::ValueError;
   AnyRecipe any;
@@ -51,7 +54,10 @@ using AnyRecipe = retort::Gkd<retort::AnyObjective, retort::AnyOutputs, Draw>;
   }
   any.sampler = Draw(retort::FirstTokens{tokens}, retort::Temperature{s.temperature}, {});
   any.max_tokens = s.max_tokens;
-  any.end_token = end;
+  if (!ends.empty()) {
+    any.end_token = ends.front();
+    any.more_end_tokens.assign(ends.begin() + 1, ends.end());
+  }
   any.options.temperature = s.loss_temperature;
   any.options.reduction =
       s.reduction == "per_token" ? retort::Reduction::per_token : retort::Reduction::per_sequence;

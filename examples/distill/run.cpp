@@ -24,9 +24,7 @@ retort::Sequences responses(const Task<B>& t, const Model<B>& model, const Batch
   auto draw = t.recipe.sampler;
   std::get<retort::Temperature>(draw.filters).value = 1;
   std::get<retort::TopK>(draw.filters).k = greedy ? 1 : 0;
-  return retort::generate(
-             model, prompts.prompts, prompts.ids, draw,
-             {.max_tokens = t.recipe.max_tokens, .end_token = t.recipe.end_token, .key = evaluation_key})
+  return retort::generate(model, prompts.prompts, prompts.ids, draw, t.recipe.sampling(evaluation_key))
       .responses;
 }
 

@@ -24,10 +24,11 @@ void require_same_tokens(const retort::Tokenizer& teacher, const retort::Tokeniz
                    "cut): they give a text other ids");
 }
 
-retort::TokenId end_of(const retort::Tokenizer& tokenizer, const std::filesystem::path& folder) {
+std::vector<retort::TokenId> ends_of(const retort::Tokenizer& tokenizer,
+                                     const std::filesystem::path& folder) {
   if (tokenizer.stop().empty())
     fail<ValueError>("tokenizer", "'{}' names no token that ends a sequence (eos_token)", folder.string());
-  return tokenizer.stop().front();
+  return tokenizer.stop();
 }
 
 }  // namespace distill

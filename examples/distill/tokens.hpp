@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 #include "retort/text/tokenizer.hpp"
 
@@ -13,7 +14,9 @@ namespace distill {
 /// Throws ValueError unless both give every text the same ids, naming the first id that differs.
 void require_same_tokens(const retort::Tokenizer& teacher, const retort::Tokenizer& student);
 
-/// The token that ends a response. ValueError if the tokenizer of `folder` names none.
-[[nodiscard]] retort::TokenId end_of(const retort::Tokenizer& tokenizer, const std::filesystem::path& folder);
+/// The tokens that end a response, one at least; the first is that of the data's responses. ValueError if the
+/// tokenizer of `folder` names none.
+[[nodiscard]] std::vector<retort::TokenId> ends_of(const retort::Tokenizer& tokenizer,
+                                                   const std::filesystem::path& folder);
 
 }  // namespace distill

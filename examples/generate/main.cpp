@@ -6,6 +6,7 @@
 
 #include "generate/engine.hpp"
 #include "generate/flags.hpp"
+#include "generate/generation_config.hpp"
 #include "generate/output.hpp"
 #include "generate/prompts.hpp"
 #include "generate/response_text.hpp"
@@ -70,6 +71,8 @@ int run(const Settings& s, double start) {
                      "'{}': the model has {} rows for tokens, the tokenizer's largest id is {}: they "
                      "do not belong together",
                      s.model, engine.vocabulary(), tokenizer.vocabulary() - 1);
+  if (const auto fields = fields_not_applied(s.model); !fields.empty())
+    fmt::print(stderr, "generate: of generation_config.json not applied: {}\n", fields);
   const auto ends = s.ignore_end ? std::vector<std::int32_t>{} : tokenizer.stop();
 
   std::vector<std::vector<std::int32_t>> tokens;

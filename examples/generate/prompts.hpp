@@ -11,6 +11,8 @@
 #include "retort/core/error.hpp"
 #include "retort/text/prompt.hpp"
 #include "retort/text/tokenizer.hpp"
+#include "support/json_line.hpp"
+#include "support/special_tokens.hpp"
 
 /// From the command line or a file to the tokens that a model reads.
 namespace generator {
@@ -20,7 +22,7 @@ struct Prompt {
   std::string text;   ///< valid UTF-8
 
   /// How messages call it.
-  [[nodiscard]] std::string name() const { return "prompt " + id.dump(); }
+  [[nodiscard]] std::string name() const { return "prompt " + retort::detail::shown(id); }
 };
 
 /// The whole of a file. Throws FileError if it cannot be read.
@@ -37,16 +39,18 @@ namespace detail {
 
 /// A line of a JSONL file.
 [[nodiscard]] inline Prompt parse_line(const std::string& path, Index number, const std::string& line) {
+  const std::string where = fmt::format("'{}', line {}", path, number);
   const auto complain = [&](const std::string& why) {
-    retort::fail<retort::FileError>("prompts", "'{}', line {}: {}", path, number, why);
+    retort::fail<retort::FileError>("prompts", "{}: {}", where, why);
   };
-  const auto json = nlohmann::json::parse(line, nullptr, false);
-  if (!json.is_object()) complain("not a JSON object");
+  const auto json = support::parse_json_line("prompts", where, line);
   const auto prompt = json.find("prompt"), id = json.find("id");
   if (prompt == json.end()) complain("the field prompt is missing");
-  if (!prompt->is_string()) complain(fmt::format("the field prompt is {}, expected a text", prompt->dump()));
+  if (!prompt->is_string())
+    complain(fmt::format("the field prompt is {}, expected a text", retort::detail::shown(*prompt)));
   if (id != json.end() && !id->is_string() && !id->is_number_integer())
-    complain(fmt::format("the field id is {}, expected a text or a whole number", id->dump()));
+    complain(
+        fmt::format("the field id is {}, expected a text or a whole number", retort::detail::shown(*id)));
   return {id != json.end() ? *id : nlohmann::json(number), prompt->get<std::string>()};
 }
 
@@ -69,7 +73,7 @@ namespace detail {
     const auto [other, is_new] = lines.try_emplace(prompts.back().id.dump(), number);
     if (!is_new)
       retort::fail<retort::FileError>("prompts", "'{}', line {}: the id {} is that of line {} too", path,
-                                      number, other->first, other->second);
+                                      number, retort::detail::shown(prompts.back().id), other->second);
   }
   if (prompts.empty()) retort::fail<retort::FileError>("prompts", "'{}' holds no prompt", path);
   return prompts;
@@ -109,9 +113,8 @@ namespace detail {
                                                          bool may_be_empty) {
   std::vector<retort::TokenId> ids = tokenizer.encode(format.fill({{"prompt", prompt.text}}), false);
   if (add_special) {
-    const auto& [before, after] = tokenizer.ends();
-    if (!std::ranges::equal(before, std::span(ids).first(std::min(ids.size(), before.size()))))
-      ids.insert(ids.begin(), before.begin(), before.end());
+    support::add_beginning(tokenizer, ids);
+    const auto& after = tokenizer.ends().after;
     ids.insert(ids.end(), after.begin(), after.end());
   }
   if (!ids.empty() || may_be_empty) return ids;

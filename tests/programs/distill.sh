@@ -74,6 +74,9 @@ results)
   distill --teacher t5 --student-layers 1 --student-encoder-layers 0 --out t5-half >out.txt 2>err.txt || failed "$(cat err.txt)"
   grep -q '"num_decoder_layers": 1' t5-half/student/config.json || failed "the student has not one layer"
 
+  # All of a teacher's end tokens end a sample.
+  tr -d ' \n' <gkd/config.json | grep -q '"end_token":2,.*"more_end_tokens":\[300,301\]' || failed "not all end tokens: $(cat gkd/config.json)"
+
   # Prompts without room are skipped and counted.
   distill --student-layers 0 --max-prompt 6 --held-out data.jsonl --out short >out.txt 2>err.txt || true
   grep -qE 'prompts over 6 tokens' out.txt err.txt || failed "no word of the long prompts: $(cat out.txt err.txt)"

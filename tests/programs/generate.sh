@@ -107,6 +107,12 @@ results)
     esac
   done <ends.jsonl
 
+  # What transformers would do otherwise by generation_config.json is said in a line.
+  cp -r llama otherwise
+  echo '{"repetition_penalty": 1.2, "min_length": 0, "suppress_tokens": [], "forced_eos_token_id": 0}' >otherwise/generation_config.json
+  generate --model otherwise --prompt x >out.txt 2>err.txt || failed "$(cat err.txt)"
+  echo 'generate: of generation_config.json not applied: forced_eos_token_id, repetition_penalty' | cmp - err.txt || failed "$(cat err.txt)"
+
   # Lines of text, carriage returns and empty lines; the text alone is what JSON has.
   printf 'the cat\r\n\nx\n' >prompts.txt
   generate --model llama --prompts prompts.txt >lines.jsonl
@@ -189,7 +195,7 @@ bad_input)
   broken; sed -i '/"hidden_size"/d' broken/config.json
   expect_error 'hidden_size is missing' --model broken $p
   broken; sed -i 's/"intermediate_size": 24/"intermediate_size": 25/' broken/config.json
-  expect_error 'layers.0.mlp.gate_proj.weight has shape' --model broken $p
+  expect_error 'model.layers.0.mlp.gate_proj.weight has shape' --model broken $p
   broken; truncate -s -100 broken/model.safetensors
   expect_error 'broken/model.safetensors' --model broken $p
   broken; truncate -s 20 broken/model.safetensors
@@ -200,6 +206,9 @@ bad_input)
   echo '{"weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors", "model.norm.weight": "model-00002-of-00002.safetensors"}}' \
     >broken/model.safetensors.index.json
   expect_error 'shards that are missing: model-00002-of-00002.safetensors' --model broken $p
+  # Names in files may have control characters: the message is one line all the same.
+  echo '{"weight_map": {"x": "two\nlines\u001b[31m\u009b"}}' >broken/model.safetensors.index.json
+  expect_error 'shards that are missing: two\nlines\x1b[31m\x9b' --model broken $p
   broken; rm broken/tokenizer.json
   expect_error "has no tokenizer.json" --model broken $p
   broken; truncate -s 500 broken/tokenizer.json
@@ -230,6 +239,8 @@ bad_input)
   expect_error "'bad.jsonl', line 8: the field prompt is 5" --model llama --prompts bad.jsonl
   line '{"id": [1], "prompt": "x"}'
   expect_error "'bad.jsonl', line 8: the field id is [1]" --model llama --prompts bad.jsonl
+  line "{\"prompt\": $(printf '[%.0s' $(seq 100000))$(printf ']%.0s' $(seq 100000))}"
+  expect_error "'bad.jsonl', line 8: nested too deeply" --model llama --prompts bad.jsonl
   line '{"id": "one", "prompt": "x"}'
   expect_error "'bad.jsonl', line 8: the id \"one\" is that of line 1 too" --model llama --prompts bad.jsonl
 

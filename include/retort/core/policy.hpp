@@ -1,8 +1,10 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <concepts>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -22,8 +24,9 @@ struct FieldProbe {
 }  // namespace detail
 
 /// An aggregate of values with a `static constexpr const char* name` and `each_field(f)`, which calls
-/// f("learning_rate", learning_rate) for each of them: numbers, bools, strings or policies. A policy whose
-/// values can be wrong also has `problem()`: a sentence about what is wrong, or nullptr.
+/// f("learning_rate", learning_rate) for each of them: numbers or lists of them, bools, strings or
+/// policies. A policy whose values can be wrong also has `problem()`: a sentence about what is wrong, or
+/// nullptr.
 template <class P>
 concept NamedPolicy = requires(const P policy) {
   { P::name } -> std::convertible_to<const char*>;
@@ -42,6 +45,8 @@ template <class Value>
 [[nodiscard]] std::string value_text(const Value& value) {
   if constexpr (requires { summary(value); })
     return summary(value);
+  else if constexpr (std::ranges::range<Value> && !std::convertible_to<const Value&, std::string_view>)
+    return fmt::format("{}", fmt::join(value, " "));
   else if constexpr (fmt::is_formattable<Value>::value)
     return fmt::format("{}", value);
   else

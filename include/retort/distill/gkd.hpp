@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "retort/core/policy.hpp"
 #include "retort/distill/objective.hpp"
 #include "retort/distill/outputs.hpp"
@@ -40,6 +43,7 @@ struct Gkd {
   S sampler{};                 ///< of the student's (and the teacher's) samples; the paper: temperature 1
   Index max_tokens = 128;      ///< longest sampled response
   std::int32_t end_token = 1;  ///< ends a response and is part of it
+  std::vector<std::int32_t> more_end_tokens{};  ///< others that do; a model may have several
   ObjectiveOptions options{};
 
   [[nodiscard]] constexpr const char* problem() const {
@@ -52,6 +56,12 @@ struct Gkd {
   void each_field(F&& f) const {
     f("objective", divergence), f("outputs", outputs), f("sampler", sampler);
     f("max_tokens", max_tokens), f("end_token", end_token), f("options", options);
+    if (!more_end_tokens.empty()) f("more_end_tokens", more_end_tokens);
+  }
+
+  /// How long a sampled response becomes and what ends it. It refers to this recipe's end tokens.
+  [[nodiscard]] GenerateOptions sampling(RandomKey key) const {
+    return {.max_tokens = max_tokens, .end_token = end_token, .key = key, .more_end_tokens = more_end_tokens};
   }
 
   /// The batch that a step trains on: `batch` itself, or its prompts with fresh samples. `key` belongs to the
@@ -64,14 +74,14 @@ struct Gkd {
     check_policy(outputs);
     const Source source = outputs.choose(key.fork(0).uniform(0));
     if (chosen != nullptr) *chosen = source;
-    const GenerateOptions sampling{.max_tokens = max_tokens, .end_token = end_token, .key = key.fork(1)};
+    const GenerateOptions how = sampling(key.fork(1));
     Batch result = batch;
     if (source == Source::student)
-      result.responses = generate(student, batch.prompts, batch.ids, sampler, sampling).responses;
+      result.responses = generate(student, batch.prompts, batch.ids, sampler, how).responses;
     if (source == Source::teacher) {
       if (teacher == nullptr)
         fail<ValueError>("gkd", "the teacher's outputs were asked for, but there is no teacher");
-      result.responses = generate(*teacher, batch.prompts, batch.ids, sampler, sampling).responses;
+      result.responses = generate(*teacher, batch.prompts, batch.ids, sampler, how).responses;
     }
     return result;
   }

@@ -149,6 +149,46 @@ void save_peft(AnyModel<B>& model, const std::filesystem::path& folder, const Pe
   model.visit([&](auto& typed) { save_peft(typed, folder, options); });
 }
 
+namespace detail {
+
+/// Throws FileError for a field of adapter_config.json that is set and not known to leave plain LoRA what it
+/// is: PEFT's variants compute something else, and there will be more of them.
+inline void refuse_peft_variants(const hugging_face::ConfigFile& file) {
+  // Read by load_peft, or of the base model's name, of the choice of layers, which the tensors show, and of
+  // training that is over.
+  static const std::set<std::string> harmless{"peft_type",
+                                              "bias",
+                                              "r",
+                                              "lora_alpha",
+                                              "lora_dropout",
+                                              "use_rslora",
+                                              "task_type",
+                                              "revision",
+                                              "auto_mapping",
+                                              "base_model_name_or_path",
+                                              "peft_version",
+                                              "inference_mode",
+                                              "target_modules",
+                                              "exclude_modules",
+                                              "layers_to_transform",
+                                              "layers_pattern",
+                                              "fan_in_fan_out",
+                                              "megatron_core",
+                                              "qalora_group_size",
+                                              "init_lora_weights"};
+  for (const auto& [field, value] : file.json().items()) {
+    const bool empty =
+        value.is_null() || value == false || value == "" || (value.is_structured() && value.empty());
+    if (!empty && !harmless.contains(field)) file.complain(field, value, "which is not supported");
+  }
+  // Other ways to begin change the base model's weights as well.
+  if (const auto begin = file.json().find("init_lora_weights"); begin != file.json().end())
+    if (!begin->is_null() && !begin->is_boolean() && *begin != "gaussian" && *begin != "orthogonal")
+      file.complain("init_lora_weights", *begin, "supported: true, false, gaussian, orthogonal");
+}
+
+}  // namespace detail
+
 /// Reads the adapters of a PEFT folder into a model and freezes everything else, see add_lora. Throws
 /// FileError for a folder without them, for adapters of another kind than plain LoRA (the message names the
 /// field), and for tensors that do not belong to the model; the model is then as it was.
@@ -158,14 +198,7 @@ LoraConfig load_peft(Model& model, const std::filesystem::path& folder) {
   const hugging_face::ConfigFile file(folder / "adapter_config.json");
   (void)file.text({"peft_type"}, nullptr, {"LORA"});
   (void)file.text({"bias"}, "none", {"none"});
-  for (const auto& [field, value] : file.json().items()) {  // variants that compute something else
-    const bool variant = (field.starts_with("use_") && field != "use_rslora") || field == "lora_bias" ||
-                         field.ends_with("_pattern") || field.ends_with("a_config") ||
-                         field == "modules_to_save" || field == "layer_replication" ||
-                         field == "trainable_token_indices" || field == "target_parameters";
-    if (variant && !value.is_null() && value != false && !(value.is_structured() && value.empty()))
-      file.complain(field, value, "which is not supported");
-  }
+  detail::refuse_peft_variants(file);
   LoraConfig config{.rank = file.size({"r"}),
                     .alpha = file.number({"lora_alpha"}),
                     .dropout = file.number({"lora_dropout"}, 0.0)};

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "retort/core/error.hpp"
+#include "retort/text/shallow_json.hpp"
 
 namespace retort::detail {
 
@@ -113,14 +114,11 @@ class JsonField {
   void for_each_member(F&& f) const {
     if (!value_->is_object()) expected("an object");
     for (auto member = value_->begin(); member != value_->end(); ++member)
-      f(member.key(),
-        JsonField(member.value(), *file_, fmt::format("{}[{}]", path_, Json(member.key()).dump())));
+      f(member.key(), JsonField(member.value(), *file_, fmt::format("{}[{}]", path_, shown(member.key()))));
   }
 
   [[noreturn]] void expected(std::string_view what) const {
-    std::string given = value_->dump(-1, ' ', false, Json::error_handler_t::replace);
-    if (given.size() > 60) given = fmt::format("{}...", given.substr(0, 57));
-    complain("it is {}, expected {}", given, what);
+    complain("it is {}, expected {}", shown(*value_), what);
   }
 
  private:
@@ -132,9 +130,10 @@ class JsonField {
 /// A JSON file, parsed.
 class JsonFile {
  public:
-  /// Throws FileError if the file cannot be read or is not JSON.
+  /// Throws FileError if the file cannot be read, is not JSON or is nested deeper than any tokenizer's.
   explicit JsonFile(const std::filesystem::path& path) : name_(path.string()) {
     const std::string bytes = read_text_file(path);
+    if (nested_too_deeply(bytes, 256)) fail<FileError>("tokenizer", "'{}' is nested too deeply", name_);
     try {
       value_ = nlohmann::json::parse(bytes);
     } catch (const nlohmann::json::exception& error) {

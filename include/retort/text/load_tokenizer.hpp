@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "retort/text/tokenizer.hpp"
+#include "retort/text/tokenizer_folder.hpp"
 #include "retort/text/tokenizer_json.hpp"
 #ifdef RETORT_SENTENCEPIECE
 #include "retort/text/sentencepiece.hpp"
@@ -24,123 +24,16 @@ namespace retort {
 /// which the program must be built with SentencePiece (CMake does it where it is found).
 ///
 /// tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json say which ids are
-/// bos, eos, pad and unk. What goes around a sequence: tokenizer.json's post-processor; for the other kinds
-/// `add_bos_token` and `add_eos_token` of tokenizer_config.json. A .model that neither is said of adds its
-/// bos, and its eos if it has no bos, as LLaMA and T5 do.
+/// bos, eos, pad and unk. Tokens that the first two or added_tokens.json have and the vocabulary lacks are
+/// added, with the ids that transformers 5 gives them. The class that tokenizer_config.json names does not
+/// count, but for GPT2Tokenizer's `add_prefix_space`. What goes around a sequence: tokenizer.json's
+/// post-processor; for the other kinds `add_bos_token` and `add_eos_token` of tokenizer_config.json. A .model
+/// that neither is said of adds its bos, and its eos if it has no bos, as LLaMA and T5 do.
 ///
 /// Throws FileError that names file and field for what is missing, damaged or not supported.
 [[nodiscard]] Tokenizer load_tokenizer(const std::filesystem::path& path);
 
 namespace detail {
-
-/// What stands beside a tokenizer in its folder. Files that are absent say nothing.
-class TokenizerFolder {
- public:
-  explicit TokenizerFolder(std::filesystem::path folder) : folder_(std::move(folder)) {}
-
-  [[nodiscard]] std::filesystem::path operator/(const char* name) const { return folder_ / name; }
-
-  /// The files that name special tokens, the most telling first.
-  [[nodiscard]] std::optional<bool> flag(const char* key) const {
-    const auto root = config();
-    const auto field = root ? root->find(key) : std::nullopt;
-    return field ? std::optional(field->boolean()) : std::nullopt;
-  }
-
-  /// The token that one of the files calls `key`, "eos_token" say, and the field that does.
-  [[nodiscard]] std::optional<JsonField> named(const char* key) const {
-    for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"})
-      if (const auto root = file(name))
-        if (auto field = root->find(key)) return field->value().is_object() ? (*field)["content"] : field;
-    return std::nullopt;
-  }
-
-  [[nodiscard]] SpecialIds special_ids(const TokenCodec& codec) const {
-    SpecialIds ids;
-    const auto fill = [&](std::optional<TokenId>& id, const char* token_key, const char* id_key) {
-      if (const auto name = named(token_key)) {
-        id = codec.id(name->string());
-        if (!id) name->complain("'{}' is no token of this tokenizer", name->string());
-      } else if (id_key) {
-        if (const auto list = configured(id_key); !list.empty()) id = list.front();
-      }
-    };
-    fill(ids.bos, "bos_token", "bos_token_id");
-    fill(ids.eos, "eos_token", "eos_token_id");
-    fill(ids.pad, "pad_token", "pad_token_id");
-    fill(ids.unk, "unk_token", nullptr);
-    if (ids.eos) ids.stop.push_back(*ids.eos);
-    for (const TokenId id : configured("eos_token_id"))
-      if (std::ranges::find(ids.stop, id) == ids.stop.end()) ids.stop.push_back(id);
-    return ids;
-  }
-
-  /// Added tokens of files other than tokenizer.json: added_tokens_decoder of tokenizer_config.json,
-  /// added_tokens.json, and special tokens that are in the vocabulary anyway (`id_of`).
-  template <class IdOf>
-  [[nodiscard]] std::vector<AddedToken> added_tokens(IdOf&& id_of) const {
-    std::map<TokenId, AddedToken> found;
-    if (const auto root = config())
-      if (const auto list = root->find("added_tokens_decoder"))
-        list->for_each_member([&](const std::string& key, const JsonField& token) {
-          const TokenId id = id_of_key(key, token);
-          found.emplace(id, TokenizerJson::added_token(token, id));
-        });
-    if (const auto root = file("added_tokens.json"))
-      root->for_each_member([&](const std::string& content, const JsonField& field) {
-        const auto id = static_cast<TokenId>(field.integer(0, Vocabulary::largest));
-        found.emplace(id, AddedToken{.id = id, .content = content});
-      });
-    for (const char* key :
-         {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"})
-      if (const auto name = named(key))
-        if (const std::optional<TokenId> id = id_of(name->string()))
-          found.emplace(
-              *id, AddedToken{.id = *id, .content = name->string(), .normalized = false, .special = true});
-    std::vector<AddedToken> list;
-    for (auto& [id, token] : found) list.push_back(std::move(token));
-    return list;
-  }
-
-  [[nodiscard]] std::optional<JsonField> config() const { return file("tokenizer_config.json"); }
-
- private:
-  std::filesystem::path folder_;
-  mutable std::map<std::string, std::unique_ptr<JsonFile>> files_;  // read once; nullptr for an absent one
-
-  [[nodiscard]] std::optional<JsonField> file(const char* name) const {
-    const auto [entry, is_new] = files_.try_emplace(name);
-    if (is_new && std::filesystem::exists(folder_ / name))
-      entry->second = std::make_unique<JsonFile>(folder_ / name);
-    return entry->second ? std::optional(entry->second->root()) : std::nullopt;
-  }
-
-  /// Ids that generation_config.json, or else config.json, gives: a number or a list.
-  [[nodiscard]] std::vector<TokenId> configured(const char* key) const {
-    std::vector<TokenId> ids;
-    const auto add = [&](const JsonField& id) {
-      ids.push_back(static_cast<TokenId>(id.integer(0, Vocabulary::largest)));
-    };
-    for (const char* name : {"generation_config.json", "config.json"})
-      if (const auto root = file(name))
-        if (const auto field = root->find(key)) {
-          if (field->value().is_array())
-            field->for_each(add);
-          else if (field->value() != -1)  // what some files have for none
-            add(*field);
-          break;
-        }
-    return ids;
-  }
-
-  static TokenId id_of_key(const std::string& key, const JsonField& field) {
-    if (key.empty() || key.size() > 8 || key.find_first_not_of("0123456789") != std::string::npos)
-      field.complain("'{}' is no id", key);
-    const long id = std::stol(key);
-    if (id > Vocabulary::largest) field.complain("'{}' is no id", key);
-    return static_cast<TokenId>(id);
-  }
-};
 
 /// GPT-2's files: vocab.json, merges.txt.
 [[nodiscard]] inline Tokenizer load_gpt2_files(const TokenizerFolder& folder) {
@@ -172,7 +65,8 @@ class TokenizerFolder {
   }
 
   const auto id_of = [&](std::string_view token) { return model.vocabulary().id(token); };
-  auto added = folder.added_tokens(id_of);
+  std::vector<AddedToken> added;
+  folder.add_tokens(added, id_of, model.vocabulary().count());
   // Without a word about special tokens: GPT-2's one, if it is there.
   constexpr const char* end = "<|endoftext|>";
   const bool named = folder.named("eos_token") || folder.named("bos_token");
@@ -206,17 +100,18 @@ class TokenizerFolder {
   const std::string bytes = read_text_file(path);
   const JsonField whole({}, file);
   const SentencePieceCodec model = whole.guard([&] { return SentencePieceCodec(bytes); });
-  auto added = folder.added_tokens([&](std::string_view token) { return model.id(token); });
+  std::vector<AddedToken> added;
   if (const auto config = folder.config())
     if (const auto extra = config->find("extra_ids")) {  // T5's, numbered from the end
       const auto count = static_cast<TokenId>(extra->integer(0, 10000));
       for (TokenId i = 0; i < count; ++i) {
         const TokenId id = model.size() + count - 1 - i;
-        if (std::ranges::find(added, id, &AddedToken::id) == added.end())
-          added.push_back(
-              {.id = id, .content = fmt::format("<extra_id_{}>", i), .normalized = false, .special = true});
+        added.push_back(
+            {.id = id, .content = fmt::format("<extra_id_{}>", i), .normalized = false, .special = true});
       }
     }
+  folder.add_tokens(
+      added, [&](std::string_view token) { return model.id(token); }, static_cast<std::size_t>(model.size()));
   const auto codec =
       whole.guard([&] { return std::make_shared<const SentencePieceCodec>(bytes, std::move(added)); });
 
@@ -252,6 +147,17 @@ class TokenizerFolder {
   return models.empty() ? std::nullopt : std::optional(models.front());
 }
 
+/// What a folder's other files change of its tokenizer.json.
+inline void apply(const TokenizerFolder& folder, PipelineParts& parts) {
+  const Vocabulary& vocabulary =
+      std::visit([](const auto& model) -> const Vocabulary& { return model.vocabulary(); }, parts.model);
+  folder.add_tokens(
+      parts.added, [&](std::string_view token) { return vocabulary.id(token); }, vocabulary.count());
+  if (folder.is_gpt2() && parts.pre_tokenizers.size() == 1)
+    if (auto* bytes = std::get_if<pre_tokenizers::ByteLevel>(&parts.pre_tokenizers.front()))
+      bytes->add_prefix_space = folder.flag("add_prefix_space").value_or(false);
+}
+
 }  // namespace detail
 
 inline Tokenizer load_tokenizer(const std::filesystem::path& path) {
@@ -262,7 +168,10 @@ inline Tokenizer load_tokenizer(const std::filesystem::path& path) {
   const detail::TokenizerFolder folder(place);
   if (!is_folder && path.extension() == ".model") return detail::load_sentencepiece(path, folder);
   if (!is_folder || fs::exists(folder / "tokenizer.json")) {
-    const Tokenizer read = detail::TokenizerJson(is_folder ? folder / "tokenizer.json" : path).read();
+    const Tokenizer read =
+        detail::TokenizerJson(is_folder ? folder / "tokenizer.json" : path).read([&](PipelineParts& parts) {
+          detail::apply(folder, parts);
+        });
     return read.with_special(folder.special_ids(read.codec()));
   }
   if (fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt"))

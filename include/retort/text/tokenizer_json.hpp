@@ -22,7 +22,9 @@ class TokenizerJson {
  public:
   explicit TokenizerJson(const std::filesystem::path& path) : file_(path) {}
 
-  [[nodiscard]] Tokenizer read() const {
+  /// The tokenizer. `amend(parts)` may change its parts before they are put together.
+  template <class Amend>
+  [[nodiscard]] Tokenizer read(Amend&& amend) const {
     const JsonField root = file_.root();
     if (const auto version = root.find("version"); version && version->string() != "1.0")
       version->complain("version '{}' is not supported, 1.0 is", version->string());
@@ -35,6 +37,7 @@ class TokenizerJson {
       parts.has_decoder = true;
       decoder(*field, parts.decoders, 0);
     }
+    amend(parts);
     auto pipeline = root.guard([&] { return std::make_shared<const Pipeline>(std::move(parts)); });
     SequenceEnds ends;
     if (const auto field = root.find("post_processor")) post_processor(*field, ends, 0);

@@ -54,8 +54,7 @@ class AdaptiveMethod {
                       buffer_.size() >= how_.capacity);
     if (source == AdaptiveSource::fresh) {
       batch.responses =
-          generate(student_, batch.prompts, batch.ids, recipe_.sampler,
-                   {.max_tokens = recipe_.max_tokens, .end_token = recipe_.end_token, .key = at.key.fork(1)})
+          generate(student_, batch.prompts, batch.ids, recipe_.sampler, recipe_.sampling(at.key.fork(1)))
               .responses;
       keep(batch);
     } else if (source == AdaptiveSource::buffer) {

@@ -1,7 +1,11 @@
 /// What programs with flags and terminals need of decoding.
+#include <set>
+
 #include "catch.hpp"
+#include "retort/distill/gkd.hpp"
 #include "retort/generate/any_sampler.hpp"
 #include "retort/generate/beam_search.hpp"
+#include "retort/io/policy_json.hpp"
 #include "tiny_models.hpp"
 
 using namespace retort;
@@ -62,6 +66,27 @@ TEST_CASE("any of several end tokens ends a response, sampled or searched") {
       by_others += h.tokens.back() == 4 || h.tokens.back() == 7;
     }
   CHECK(by_others > 0);
+}
+
+TEST_CASE("a recipe's samples end at any of its end tokens, which it names") {
+  const auto student = tiny_decoder<F>(1), teacher = tiny_decoder<F>(5);
+  const Batch batch = tiny_batch(30);
+  auto recipe = recipes::on_policy_kd();
+  recipe.sampler = Temperature{2};
+  recipe.max_tokens = 9;
+  CHECK_THAT(summary(recipe), !Contains("more_end_tokens"));
+  recipe.more_end_tokens = {4, 7};
+  CHECK_THAT(summary(recipe), Contains("more_end_tokens 4 7"));
+  CHECK(to_json(recipe)["more_end_tokens"] == nlohmann::json{4, 7});
+  const Batch samples = recipe.responses(RandomKey{3}, student, &teacher, batch);
+  std::set<std::int32_t> ends;
+  for (int i = 0; i < 30; ++i) {
+    const Ids tokens = list(samples.responses[i]);
+    const auto end = std::ranges::find_if(tokens, [](auto t) { return t == 1 || t == 4 || t == 7; });
+    CHECK(std::ssize(tokens) == (end != tokens.end() ? end - tokens.begin() + 1 : 9));
+    if (end != tokens.end()) ends.insert(*end);
+  }
+  CHECK(ends == std::set<std::int32_t>{1, 4, 7});
 }
 
 TEST_CASE("a sampler chosen at run time gives the same as its policy") {

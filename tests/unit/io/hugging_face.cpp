@@ -109,6 +109,21 @@ TEST_CASE("a field that changes the computation and is not supported is an error
         "[hugging_face] 'DIR/config.json': [decoder] 3 heads cannot share 2 key/value heads");
   CHECK(with("model_type", "gpt2") == "[hugging_face] 'DIR' holds a model of type \"gpt2\", expected llama");
 
+  const std::string begin = "[hugging_face] 'DIR/config.json': ";
+  CHECK(with("rms_norm_eps", -1) == begin + "rms_norm_eps is -1, expected a number of at least 0");
+  CHECK(with("initializer_range", -1) == begin + "initializer_range is -1, expected a number of at least 0");
+  CHECK(with("attention_dropout", 1) ==
+        begin + "attention_dropout is 1, expected a number from 0 to below 1");
+  CHECK(with("rope_parameters", {{"rope_theta", 0}}) ==
+        begin + "rope_parameters.rope_theta is 0, expected a number above 0");
+  CHECK(with("eos_token_id", 59) == begin + "eos_token_id is 59, expected ids from 0 to 58");
+  CHECK(with("eos_token_id", {1, -2}) == begin + "eos_token_id is [1,-2], expected ids from 0 to 58");
+  CHECK(with("bos_token_id", "1") == begin + "bos_token_id is \"1\", expected ids from 0 to 58");
+  CHECK(with("eos_token_id", -1) == "no error");
+  CHECK(with("torch_dtype", "float33") == "no error");  // dtype is there as well and counts
+  CHECK_THAT(with("dtype", "float33"),
+             Catch::Matchers::StartsWith(begin + "dtype is \"float33\", supported: float32, bfloat16"));
+
   const auto others = [](const char* variant, const char* field, const json& value) {
     const Copy other(variant);
     other.change([&](json& c) { c[field] = value; });
@@ -117,6 +132,12 @@ TEST_CASE("a field that changes the computation and is not supported is an error
            : type == "opt" ? refusal<Decoder<B, Opt>>(other)
                            : "";
   };
+  CHECK(others("gpt2", "layer_norm_epsilon", -1) ==
+        begin + "layer_norm_epsilon is -1, expected a number of at least 0");
+  CHECK(others("gpt2", "resid_pdrop", 7) == begin + "resid_pdrop is 7, expected a number from 0 to below 1");
+  CHECK(others("gpt2", "embd_pdrop", -0.5) ==
+        begin + "embd_pdrop is -0.5, expected a number from 0 to below 1");
+  CHECK(others("opt", "init_std", -1) == begin + "init_std is -1, expected a number of at least 0");
   CHECK(others("gpt2", "scale_attn_by_inverse_layer_idx", true) ==
         "[hugging_face] 'DIR/config.json': scale_attn_by_inverse_layer_idx is true, supported: false");
   CHECK(others("gpt2", "scale_attn_weights", false) ==
@@ -240,6 +261,23 @@ TEST_CASE("a config.json that is none, and a folder without one, are errors") {
   CHECK(refusal(copy) == "[read] cannot read 'DIR/config.json': No such file or directory");
 }
 
+TEST_CASE("a decoder starts with the token of generation_config.json if that names one") {
+  const Copy copy("t5");
+  const auto start = [&](const char* generation) {
+    write_plainly(copy.folder / "generation_config.json", generation);
+    return load_family<EncoderDecoder<B, T5>>(copy.folder.path).config().start_token;
+  };
+  CHECK(start("{}") == 0);
+  CHECK(start(R"({"decoder_start_token_id": 7, "eos_token_id": [1, 54]})") == 7);
+  CHECK(start(R"({"decoder_start_token_id": null})") == 0);
+  CHECK_THAT(message_of<FileError>([&] { start(R"({"decoder_start_token_id": 55})"); }),
+             Catch::Matchers::Contains(
+                 "generation_config.json': decoder_start_token_id is 55, expected ids from 0 to 54"));
+  CHECK_THAT(message_of<FileError>([&] { start(R"({"eos_token_id": [1, 55]})"); }),
+             Catch::Matchers::Contains(
+                 "generation_config.json': eos_token_id is [1,55], expected ids from 0 to 54"));
+}
+
 TEST_CASE("older and newer spellings of a rotary embedding mean the same") {
   const auto read = [](const json& config) {
     const Copy copy("llama");
@@ -287,8 +325,9 @@ TEST_CASE("all tensors that do not fit are in one error") {
         w.add("model.layers.2.mlp.up_proj.weight", {2}, std::vector<float>(2));
       });
   CHECK(refusal(copy) ==
-        "[load] 'DIR' does not fit: missing: layers.0.self_attn.q_proj.weight; not expected: "
-        "model.layers.2.mlp.up_proj.weight, score.weight; norm.weight has shape (3) in the file, expected "
+        "[load] 'DIR' does not fit: missing: model.layers.0.self_attn.q_proj.weight; not expected: "
+        "model.layers.2.mlp.up_proj.weight, score.weight; model.norm.weight has shape (3) in the file, "
+        "expected "
         "(16)");
 
   const Copy whole_numbers("llama");
@@ -298,7 +337,7 @@ TEST_CASE("all tensors that do not fit are in one error") {
       },
       [](SafetensorsWriter& w) { w.add("model.norm.weight", {16}, std::vector<std::int64_t>(16)); });
   CHECK(refusal(whole_numbers) ==
-        "[load] 'DIR' does not fit: norm.weight holds I64, expected F32, BF16, F16 or F64");
+        "[load] 'DIR' does not fit: model.norm.weight holds I64, expected F32, BF16, F16 or F64");
 }
 
 TEST_CASE("prefixes are optional, and tensors that hold nothing of the model are passed over") {

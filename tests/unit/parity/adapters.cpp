@@ -168,6 +168,14 @@ TEST_CASE("adapters that do not fit are refused in one line, and the model stays
   refused("use_dora is true, which is not supported");
   with("alpha_pattern", {{"q_proj", 3}});
   refused("alpha_pattern");
+  with("alora_invocation_tokens", {1, 2});
+  refused("alora_invocation_tokens is [1,2], which is not supported");
+  with("arrow_config", {{"top_k", 2}});
+  refused("arrow_config is {\"top_k\":2}, which is not supported");
+  with("variant_of_tomorrow", 1);
+  refused("variant_of_tomorrow is 1, which is not supported");
+  with("init_lora_weights", "pissa");
+  refused("init_lora_weights is \"pissa\", supported: true, false, gaussian, orthogonal");
   with("bias", "all");
   refused("bias is \"all\"");
   with("r", 0);

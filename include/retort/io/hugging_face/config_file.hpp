@@ -14,7 +14,7 @@
 #include "retort/core/error.hpp"
 #include "retort/core/scalar.hpp"
 #include "retort/io/memory_map.hpp"
-#include "retort/io/shallow_json.hpp"
+#include "retort/text/shallow_json.hpp"
 
 namespace retort::hugging_face {
 
@@ -62,13 +62,42 @@ class ConfigFile {
       complain(name, *value, fmt::format("expected a whole number from {} to 2^30", least));
     return value->get<Index>();
   }
+  /// Which numbers a field may have.
+  enum class Range {
+    any,
+    positive,
+    not_negative,
+    share,  ///< from 0 to below 1, as of dropout
+  };
   /// A number, also as 1e-05 or 1.
-  [[nodiscard]] double number(Names names, std::optional<double> fallback = {}) const {
+  [[nodiscard]] double number(Names names, std::optional<double> fallback = {},
+                              Range range = Range::any) const {
     const auto [name, value] = find_or(names, fallback.has_value());
     if (value == nullptr) return *fallback;
     if (!value->is_number() || !std::isfinite(value->get<double>()))
       complain(name, *value, "expected a number");
-    return value->get<double>();
+    const auto number = value->get<double>();
+    if (range == Range::positive && number <= 0) complain(name, *value, "expected a number above 0");
+    if (range == Range::not_negative && number < 0) complain(name, *value, "expected a number of at least 0");
+    if (range == Range::share && (number < 0 || number >= 1))
+      complain(name, *value, "expected a number from 0 to below 1");
+    return number;
+  }
+  /// Throws unless the ids of a token, a number or a list of them, are in the vocabulary or `harmless`. None is
+  /// absent, null or -1.
+  void require_ids(const char* name, Index vocabulary, Index harmless = -1) const {
+    const auto value = find({name}).second;
+    if (value == nullptr) return;
+    const auto check = [&](const Json& id) {
+      if (id == harmless) return;
+      if (!id.is_number_integer() || id.get<double>() < -1 ||
+          id.get<double>() >= static_cast<double>(vocabulary))
+        complain(name, *value, fmt::format("expected ids from 0 to {}", vocabulary - 1));
+    };
+    if (value->is_array())
+      for (const Json& id : *value) check(id);
+    else
+      check(*value);
   }
   [[nodiscard]] bool flag(Names names, bool fallback) const {
     const auto [name, value] = find_or(names, true);
@@ -103,7 +132,7 @@ class ConfigFile {
   /// Throws: `name` holds `value`, and why that is wrong.
   [[noreturn]] void complain(const std::string& name, const Json& value, const std::string& why) const {
     fail<FileError>("hugging_face", "'{}': {}{} is {}, {}", path_.string(), prefix_, name,
-                    value.dump(-1, ' ', false, Json::error_handler_t::replace), why);
+                    retort::detail::shown(value), why);
   }
 
  private:

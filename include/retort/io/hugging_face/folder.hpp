@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -46,12 +47,18 @@ template <class Model>
 }  // namespace hugging_face::detail
 
 /// A folder as transformers' `save_pretrained` writes it: `config.json` and `model.safetensors`, or shards
-/// with an index. Opening it reads `config.json`; whatever is wrong is a FileError that names file and field.
+/// with an index. Opening it reads `config.json` and, if there is one, `generation_config.json`; whatever is
+/// wrong is a FileError that names file and field.
 class HuggingFaceFolder {
  public:
   explicit HuggingFaceFolder(std::filesystem::path path)
       : path_(std::move(path)), config_(path_ / "config.json") {
     config_.require("quantization_config", nullptr);  // weights packed in some way of their own
+    // The tensors have a type each, and that counts; a name that is none is damage all the same.
+    (void)config_.text({"dtype", "torch_dtype"}, "float32",
+                       {"float32", "bfloat16", "float16", "float64", "float", "half", "double", "auto"});
+    if (std::filesystem::exists(path_ / "generation_config.json"))
+      generation_.emplace(path_ / "generation_config.json");
   }
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
@@ -65,10 +72,24 @@ class HuggingFaceFolder {
     return model_type() == Format::model_type && Format::matches(config_);
   }
 
-  /// The model's configuration, as config.json has it.
+  /// The model's configuration, as config.json has it; but the token that a decoder of an encoder-decoder
+  /// starts with is that of generation_config.json where it names one, as in transformers' generate(). What
+  /// is generated and what is trained on begin alike here; transformers' loss always starts with
+  /// config.json's.
   template <class Model>
   [[nodiscard]] typename Model::Config config_of() const {
-    return hugging_face::Format<typename Model::Family>::read(config_);
+    auto config = hugging_face::Format<typename Model::Family>::read(config_);
+    // What GPT2Config and GPTJConfig write where nobody chose: small models made for tests often keep it.
+    const Index unchosen = model_type() == "gpt2" || model_type() == "gptj" ? 50256 : -1;
+    config_.require_ids("bos_token_id", config.vocabulary, unchosen);
+    for (const auto* file : {&config_, generation_ ? &*generation_ : nullptr})
+      for (const char* field : {"eos_token_id", "decoder_start_token_id"})
+        if (file) file->require_ids(field, config.vocabulary, unchosen);
+    if constexpr (requires { config.start_token; })
+      if (generation_)
+        config.start_token =
+            static_cast<std::int32_t>(generation_->size({"decoder_start_token_id"}, config.start_token, 0));
+    return config;
   }
 
   /// The model, its weights converted to the backend's number type. Throws FileError for a family that is not
@@ -105,6 +126,7 @@ class HuggingFaceFolder {
  private:
   std::filesystem::path path_;
   hugging_face::ConfigFile config_;
+  std::optional<hugging_face::ConfigFile> generation_;  // generation_config.json, if there is one
 
   static bool bool_of(bool value) { return value; }
   static bool bool_of(const std::optional<bool>& value) { return *value; }
@@ -124,7 +146,7 @@ class HuggingFaceFolder {
 
   [[noreturn]] void refuse_family(const char* expected) const {
     fail<FileError>("hugging_face", "'{}' holds a model of type {}, expected {}", path_.string(),
-                    model_type().dump(), expected);
+                    retort::detail::shown(model_type()), expected);
   }
   [[noreturn]] void refuse_type(const std::set<std::string>& supported) const {
     const auto list = fmt::format("supported: {}", fmt::join(supported, ", "));

@@ -25,11 +25,11 @@ struct Format<Gpt2> {
     c.layers = file.size({"n_layer", "num_hidden_layers"}, {}, 0);
     c.heads = file.size({"n_head", "num_attention_heads"});
     c.hidden = file.size({"n_inner"}, 4 * c.width);
-    c.dropout = file.number({"resid_pdrop"}, 0.1);
-    c.embedding_dropout = file.number({"embd_pdrop"}, 0.1);
-    c.attention_dropout = file.number({"attn_pdrop"}, 0.1);
-    c.norm_epsilon = file.number({"layer_norm_epsilon"}, 1e-5);
-    c.init_deviation = file.number({"initializer_range"}, 0.02);
+    c.dropout = file.number({"resid_pdrop"}, 0.1, ConfigFile::Range::share);
+    c.embedding_dropout = file.number({"embd_pdrop"}, 0.1, ConfigFile::Range::share);
+    c.attention_dropout = file.number({"attn_pdrop"}, 0.1, ConfigFile::Range::share);
+    c.norm_epsilon = file.number({"layer_norm_epsilon"}, 1e-5, ConfigFile::Range::not_negative);
+    c.init_deviation = file.number({"initializer_range"}, 0.02, ConfigFile::Range::not_negative);
     c.tied_head = file.flag({"tie_word_embeddings"}, true);
     return c;
   }

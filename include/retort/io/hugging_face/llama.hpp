@@ -26,9 +26,9 @@ struct Format<Llama> {
     c.head_width = file.size({"head_dim"}, 0);
     c.hidden = file.size({"intermediate_size"});
     c.dropout = c.embedding_dropout = 0;
-    c.attention_dropout = file.number({"attention_dropout"}, 0.0);
-    c.norm_epsilon = file.number({"rms_norm_eps"}, 1e-6);
-    c.init_deviation = file.number({"initializer_range"}, 0.02);
+    c.attention_dropout = file.number({"attention_dropout"}, 0.0, ConfigFile::Range::share);
+    c.norm_epsilon = file.number({"rms_norm_eps"}, 1e-6, ConfigFile::Range::not_negative);
+    c.init_deviation = file.number({"initializer_range"}, 0.02, ConfigFile::Range::not_negative);
     c.attention_bias = file.flag({"attention_bias"}, false);
     c.mlp_bias = file.flag({"mlp_bias"}, false);
     c.tied_head = file.flag({"tie_word_embeddings"}, false);
@@ -89,20 +89,20 @@ struct Format<Llama> {
 
  private:
   static nn::RotaryConfig read_rotary(const ConfigFile& file, Index positions) {
-    nn::RotaryConfig rotary{.theta = file.number({"rope_theta"}, 10000.0)};
+    nn::RotaryConfig rotary{.theta = file.number({"rope_theta"}, 10000.0, ConfigFile::Range::positive)};
     file.require("partial_rotary_factor", 1.0);
     auto rope = file.object("rope_scaling");  // counts where both are given
     if (!rope || rope->json().empty()) rope = file.object("rope_parameters");
     if (!rope) return rotary;
-    rotary.theta = rope->number({"rope_theta"}, rotary.theta);
+    rotary.theta = rope->number({"rope_theta"}, rotary.theta, ConfigFile::Range::positive);
     rope->require("partial_rotary_factor", 1.0);
     const auto type = rope->text({"rope_type", "type"}, "default", {"default", "linear", "llama3"});
     if (type == "default") return rotary;
-    rotary.factor = rope->number({"factor"});
+    rotary.factor = rope->number({"factor"}, {}, ConfigFile::Range::positive);
     rotary.scaling = type == "linear" ? nn::RotaryScaling::linear : nn::RotaryScaling::llama3;
     if (type == "linear") return rotary;
-    rotary.low_frequency = rope->number({"low_freq_factor"});
-    rotary.high_frequency = rope->number({"high_freq_factor"});
+    rotary.low_frequency = rope->number({"low_freq_factor"}, {}, ConfigFile::Range::positive);
+    rotary.high_frequency = rope->number({"high_freq_factor"}, {}, ConfigFile::Range::positive);
     rotary.original_positions = rope->size({"original_max_position_embeddings"},
                                            file.size({"original_max_position_embeddings"}, positions));
     return rotary;

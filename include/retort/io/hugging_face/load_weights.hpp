@@ -49,6 +49,16 @@ void read_block(const Block<B>& block, typename B::Scalar* parameter,
   block.from->file->drop(bytes);
 }
 
+/// What a tensor that is missing would be called: with the prefix that the files' other names have.
+[[nodiscard]] inline std::string name_in_files(const Tensors& tensors, const FileLayout& layout,
+                                               const std::string& name) {
+  if (std::ranges::any_of(layout.bare, [&](auto begin) { return name.starts_with(begin); })) return name;
+  for (const auto& [bare, place] : tensors.all())
+    if (const auto prefix = place.name.size() - bare.size(); prefix > 0)
+      return place.name.substr(0, prefix) + name;
+  return name;
+}
+
 /// Converts blocks of any parameters. Those of a device are put together on the host, one at a time.
 template <Backend B>
 void read_blocks(std::vector<Block<B>> blocks) {
@@ -104,13 +114,13 @@ void load_weights(const Tensors& tensors, const FileLayout& layout,
     wanted.insert(to.name);
     const auto* from = find(to.name);
     if (from == nullptr) {
-      missing += (missing.empty() ? "missing: " : ", ") + to.name;
+      missing += (missing.empty() ? "missing: " : ", ") + detail::name_in_files(tensors, layout, to.name);
     } else if (!(from->shape() == to.file_shape())) {
-      wrong += fmt::format("{}{} has shape {} in the file, expected {}", wrong.empty() ? "" : "; ", to.name,
-                           from->shape(), to.file_shape());
+      wrong += fmt::format("{}{} has shape {} in the file, expected {}", wrong.empty() ? "" : "; ",
+                           from->name, from->shape(), to.file_shape());
     } else if (const auto& dtype = from->dtype(); !can_write(dtype)) {
       wrong += fmt::format("{}{} holds {}, expected F32, BF16, F16 or F64", wrong.empty() ? "" : "; ",
-                           to.name, dtype);
+                           from->name, dtype);
     } else {
       const Shape shape = to.file_shape();
       const Index rows = shape.rank() == 1 ? 1 : shape[0], columns = shape.last();

@@ -27,11 +27,11 @@ struct Format<Opt> {
     c.layers = file.size({"num_hidden_layers"}, {}, 0);
     c.heads = file.size({"num_attention_heads"});
     c.hidden = file.size({"ffn_dim"});
-    c.dropout = file.number({"dropout"}, 0.1);
+    c.dropout = file.number({"dropout"}, 0.1, ConfigFile::Range::share);
     c.embedding_dropout = 0;
-    c.attention_dropout = file.number({"attention_dropout"}, 0.0);
+    c.attention_dropout = file.number({"attention_dropout"}, 0.0, ConfigFile::Range::share);
     c.norm_epsilon = epsilon;
-    c.init_deviation = file.number({"init_std"}, 0.02);
+    c.init_deviation = file.number({"init_std"}, 0.02, ConfigFile::Range::not_negative);
     c.post_norm = !file.flag({"do_layer_norm_before"}, true);
     c.final_norm = !c.post_norm && !file.flag({"_remove_final_layer_norm"}, false);
     c.attention_bias = c.mlp_bias = file.flag({"enable_bias"}, true);

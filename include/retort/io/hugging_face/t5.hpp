@@ -34,8 +34,8 @@ struct FormatT5 {
     c.heads = file.size({"num_heads", "num_attention_heads"});
     c.buckets = file.size({"relative_attention_num_buckets"}, 32);
     c.max_distance = file.size({"relative_attention_max_distance"}, 128);
-    c.dropout = file.number({"dropout_rate"}, 0.1);
-    c.norm_epsilon = file.number({"layer_norm_epsilon"}, 1e-6);
+    c.dropout = file.number({"dropout_rate"}, 0.1, ConfigFile::Range::share);
+    c.norm_epsilon = file.number({"layer_norm_epsilon"}, 1e-6, ConfigFile::Range::not_negative);
     c.start_token = static_cast<std::int32_t>(file.size({"decoder_start_token_id", "pad_token_id"}, 0, 0));
     c.tied_head = file.flag({"tie_word_embeddings"}, true);
     c.scaled_head = file.flag({"scale_decoder_outputs"}, *c.tied_head);

@@ -9,7 +9,7 @@
 
 #include "retort/io/hugging_face/placement.hpp"
 #include "retort/io/safetensors_file.hpp"
-#include "retort/io/shallow_json.hpp"
+#include "retort/text/shallow_json.hpp"
 
 namespace retort::hugging_face {
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "retort/text/utf8.hpp"
+
 namespace retort::detail {
 
 /// Follows a text of JSON and counts its open brackets.
@@ -39,6 +41,16 @@ class DepthCheck : public nlohmann::json_sax<nlohmann::json> {
   DepthCheck check(most);
   nlohmann::json::sax_parse(text, &check);
   return check.exceeded();
+}
+
+/// A value as messages show it: JSON in one line, of a long one the beginning. It must not be nested deeply.
+[[nodiscard]] inline std::string shown(const nlohmann::json& value) {
+  constexpr std::size_t most = 60;
+  std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (text.size() <= most) return text;
+  text.resize(most - 3);
+  text.resize(utf8::valid_prefix(text));  // no half character
+  return text + "...";
 }
 
 }  // namespace retort::detail

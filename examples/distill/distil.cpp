@@ -6,10 +6,10 @@
 #include "distill/curve.hpp"
 #include "distill/data.hpp"
 #include "distill/run.hpp"
-#include "distill/tokens.hpp"
 #include "retort/core/parallel.hpp"
 #include "retort/io/policy_json.hpp"
 #include "support/program.hpp"
+#include "support/tokens.hpp"
 
 namespace distill {
 
@@ -31,14 +31,14 @@ int distil(const Settings& s) {
   if (s.max_tokens < 2) fail<ValueError>("distill", "--max-tokens {}, expected at least 2", s.max_tokens);
   (void)recipe_of(s, 1, 0);
   auto teacher = load_model<B>(s.teacher);
-  const auto tokenizer = load_tokens(s.teacher);
+  const auto tokenizer = support::load_tokens(s.teacher);
   if (!s.student.empty()) {
     if (!fs::is_directory(s.student)) (void)load_model<B>(s.student);  // says what is wrong with it
-    require_same_tokens(tokenizer, load_tokens(s.student));
+    support::require_same_tokens(tokenizer, support::load_tokens(s.student), "teacher and student");
   }
   auto student = make_student(s, teacher);
   for (const Model<B>* model : {&teacher, &student}) retort::check_vocabulary(tokenizer, model->vocabulary());
-  const auto recipe = recipe_of(s, tokenizer.vocabulary(), end_of(tokenizer, s.teacher));
+  const auto recipe = recipe_of(s, tokenizer.vocabulary(), support::end_of(tokenizer, s.teacher));
 
   DataOptions options{.prompt_field = s.prompt_field,
                       .response_field = s.response_field,

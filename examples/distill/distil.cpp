@@ -6,11 +6,11 @@
 #include "distill/curve.hpp"
 #include "distill/data.hpp"
 #include "distill/run.hpp"
-#include "distill/tokens.hpp"
 #include "retort/core/parallel.hpp"
 #include "retort/io/policy_json.hpp"
 #include "retort/optim/schedules.hpp"
 #include "support/program.hpp"
+#include "support/tokens.hpp"
 
 namespace distill {
 
@@ -34,14 +34,14 @@ int distil(const Settings& s) {
   (void)support::optimizer_of(s.optimizer, s.rate);
   (void)retort::parse_schedule(s.schedule, s.warm_up);
   auto teacher = load_model<B>(s.teacher);
-  const auto tokenizer = load_tokens(s.teacher);
+  const auto tokenizer = support::load_tokens(s.teacher);
   if (!s.student.empty()) {
     if (!fs::is_directory(s.student)) (void)load_model<B>(s.student);  // says what is wrong with it
-    require_same_tokens(tokenizer, load_tokens(s.student));
+    support::require_same_tokens(tokenizer, support::load_tokens(s.student), "teacher and student");
   }
   auto student = make_student(s, teacher);
   for (const Model<B>* model : {&teacher, &student}) retort::check_vocabulary(tokenizer, model->vocabulary());
-  const auto recipe = recipe_of(s, tokenizer.vocabulary(), ends_of(tokenizer, s.teacher));
+  const auto recipe = recipe_of(s, tokenizer.vocabulary(), support::ends_of(tokenizer, s.teacher));
 
   DataOptions options{.prompt_field = s.prompt_field,
                       .response_field = s.response_field,

@@ -9,9 +9,8 @@
 #include <vector>
 
 #include "generate/settings.hpp"
-#include "retort/text/tokenizer.hpp"
 
-/// A model, its decoding and its tokenizer behind an interface: what takes long to compile.
+/// A model and its decoding behind an interface: what takes long to compile.
 namespace generator {
 
 /// A sequence to continue or to answer.
@@ -26,6 +25,13 @@ struct Response {
   std::vector<double> log_probabilities;
   double score = 0;       ///< of a beam search
   bool finished = false;  ///< by an end token
+};
+
+/// The responses to each request, and how the draft has fared if there is one.
+struct Responses {
+  std::vector<std::vector<Response>> of;
+  Index judged = 0, accepted = 0;  ///< proposals of the draft
+  Index passes = 0;                ///< of the model over a sequence with proposals, the prompt's included
 };
 
 /// Called with every token of a single request as it comes.
@@ -46,19 +52,20 @@ class Engine {
   /// Tokens of a prompt and its response together, the last one not counted, at most; nothing if any number.
   [[nodiscard]] virtual std::optional<Index> positions() const = 0;
 
+  /// The model that proposes tokens; nullptr if there is none.
+  [[nodiscard]] virtual const Engine* draft() const = 0;
+
   /// The responses to each request: one, or of a beam search `settings.samples`, best first. A request is
   /// drawn or decoded greedily as the settings say.
-  [[nodiscard]] virtual std::vector<std::vector<Response>> respond(
-      const std::vector<Request>& requests, const Settings& settings,
-      const std::vector<std::int32_t>& end_tokens, const OnToken& on_token) const = 0;
+  [[nodiscard]] virtual Responses respond(const std::vector<Request>& requests, const Settings& settings,
+                                          const std::vector<std::int32_t>& end_tokens,
+                                          const OnToken& on_token) const = 0;
 };
 
-/// Loads the model of a folder. Throws FileError, see HuggingFaceFolder. Compiled in load.cpp, once for each
-/// backend.
+/// Loads the model of a folder, and that of `draft` if there is one. Throws FileError, see HuggingFaceFolder.
+/// Compiled in load.cpp, once for each backend.
 template <retort::Backend B>
-[[nodiscard]] std::unique_ptr<Engine> load_engine(const std::filesystem::path& folder);
-
-/// The tokenizer of a Hugging Face folder. Throws FileError, see load_tokenizer.
-[[nodiscard]] retort::Tokenizer tokenizer_of(const std::filesystem::path& folder);
+[[nodiscard]] std::unique_ptr<Engine> load_engine(const std::filesystem::path& folder,
+                                                  const std::optional<std::string>& draft);
 
 }  // namespace generator

@@ -32,6 +32,10 @@ inline void add_flags(CLI::App& app, Settings& s) {
   decoding.number("--length-penalty", s.length_penalty, "A; above 0 prefers longer responses (default 1)");
   decoding.one_of("--beam-stop", s.beam_stop, {"exact", "current"},
                   "exact: until nothing better can come; current: until nothing better is there");
+  decoding.add("--draft", s.draft,
+               "folder of a smaller model with the same tokens, which proposes what --model judges (speculative "
+               "decoding): faster, the same distribution");
+  decoding.positive("--draft-tokens", s.draft_tokens, "tokens it proposes at a time (default 4)");
   decoding.flag("--ignore-end", s.ignore_end, "always go on to --max-tokens");
 
   const support::FlagGroup output{app, "Output"};
@@ -58,6 +62,9 @@ inline void check(const Settings& s) {
   refuse(
       s.samples > 1 && !s.draws() && !s.searches(),
       "greedy decoding has one response: for more --samples give --temperature, --top-k, --top-p or --beams");
+  refuse(s.draft && s.searches(),
+         "--draft proposes for greedy decoding and draws, --beams searches: give one or the other");
+  refuse(s.draft_tokens && !s.draft, "--draft-tokens is how far a draft runs ahead: give --draft");
   refuse(s.searches() && s.samples > *s.beams, "a beam search has as many responses as --beams at most");
 }
 

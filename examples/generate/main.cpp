@@ -14,6 +14,7 @@
 #include "retort/io/progress.hpp"
 #include "retort/training/interrupt.hpp"
 #include "support/program.hpp"
+#include "support/tokens.hpp"
 
 namespace {
 
@@ -28,20 +29,33 @@ std::uint64_t stream_of(const Prompt& prompt, Index sample) {
   return hash;
 }
 
-/// Throws ValueError for a prompt that is too long, or has too little room behind it.
-void check_length(const Engine& engine, const Settings& s, const Prompt& prompt, Index tokens) {
+/// Throws ValueError for a prompt that is too long, or has too little room behind it. `what` is the engine's
+/// part in messages: model or draft.
+void check_length(const Engine& engine, const char* what, const Settings& s, const Prompt& prompt,
+                  Index tokens) {
   const auto positions = engine.positions();
   if (!positions || tokens + s.max_tokens - 1 <= *positions) return;
   const auto begin =
-      fmt::format("{} has {} tokens, the model has {} positions", prompt.name(), tokens, *positions);
+      fmt::format("{} has {} tokens, the {} has {} positions", prompt.name(), tokens, what, *positions);
   if (tokens > *positions) fail<ValueError>("prompt", "{}", begin);
   fail<ValueError>("prompt", "{}: --max-tokens {} at most", begin, *positions - tokens + 1);
+}
+
+/// Throws ValueError unless the model has a row for each of the tokenizer's ids.
+void check_rows(const Engine& engine, const char* what, const std::string& folder,
+                const retort::Tokenizer& tokenizer) {
+  if (engine.vocabulary() < tokenizer.vocabulary())
+    fail<ValueError>("tokenizer",
+                     "'{}': the {} has {} rows for tokens, the tokenizer's largest id is {}: they do not "
+                     "belong together",
+                     folder, what, engine.vocabulary(), tokenizer.vocabulary() - 1);
 }
 
 struct Counts {
   double loaded = 0, first_token = 0;  // seconds since the start; 0: not seen
   double generating = 0;               // seconds
   Index prompts = 0, prompt_tokens = 0, tokens = 0;
+  Index judged = 0, accepted = 0, passes = 0;  // of a draft's proposals, see Responses
 };
 
 void print_summary(const Engine& engine, const Counts& c) {
@@ -49,8 +63,17 @@ void print_summary(const Engine& engine, const Counts& c) {
              engine.family(), static_cast<double>(engine.parameters()) / 1e6, c.loaded, c.prompts,
              c.prompts == 1 ? "" : "s", c.prompt_tokens);
   if (c.first_token > 0) fmt::print(stderr, "first token after {:.2f} s; ", c.first_token);
-  fmt::print(stderr, "{} tokens in {:.2f} s, {:.1f} tokens/s\n", c.tokens, c.generating,
-             static_cast<double>(c.tokens) / std::max(c.generating, 1e-9));
+  const auto ratio = [](auto a, auto b) {
+    return static_cast<double>(a) / std::max(static_cast<double>(b), 1e-9);
+  };
+  fmt::print(stderr, "{} tokens in {:.2f} s, {:.1f} tokens/s", c.tokens, c.generating,
+             ratio(c.tokens, c.generating));
+  if (const Engine* draft = engine.draft())
+    fmt::print(stderr,
+               "; draft of {:.1f} M parameters: {:.1f} % of {} proposals accepted, {:.2f} tokens a pass",
+               static_cast<double>(draft->parameters()) / 1e6, 100 * ratio(c.accepted, c.judged), c.judged,
+               ratio(c.tokens, c.passes));
+  fmt::print(stderr, "\n");
 }
 
 int run(const Settings& s, double start) {
@@ -61,16 +84,23 @@ int run(const Settings& s, double start) {
   const retort::PromptFormat format = format_of(s);
   Output output(s);
 
-  auto loading = std::async(std::launch::async, [&] { return tokenizer_of(s.model); });
+  auto loading = std::async(std::launch::async, [&] {
+    auto loaded = support::load_tokens(s.model);
+    if (s.draft) support::require_same_tokens(loaded, support::load_tokens(*s.draft), "model and draft");
+    return loaded;
+  });
   const std::unique_ptr<Engine> loaded =
-      support::with_backend(s.device, [&]<class B>(B) { return load_engine<B>(s.model); });
+      support::with_backend(s.device, [&]<class B>(B) { return load_engine<B>(s.model, s.draft); });
   const Engine& engine = *loaded;
+  const Engine* draft = engine.draft();
   const retort::Tokenizer tokenizer = loading.get();
-  if (engine.vocabulary() < tokenizer.vocabulary())
-    fail<ValueError>("tokenizer",
-                     "'{}': the model has {} rows for tokens, the tokenizer's largest id is {}: they "
-                     "do not belong together",
-                     s.model, engine.vocabulary(), tokenizer.vocabulary() - 1);
+  check_rows(engine, "model", s.model, tokenizer);
+  if (draft) {
+    check_rows(*draft, "draft", *s.draft, tokenizer);
+    if (draft->is_decoder() != engine.is_decoder())
+      fail<ValueError>("draft", "'{}' has {} encoder, the model has {}", *s.draft,
+                       draft->is_decoder() ? "no" : "an", engine.is_decoder() ? "none" : "one");
+  }
   if (const auto fields = fields_not_applied(s.model); !fields.empty())
     fmt::print(stderr, "generate: of generation_config.json not applied: {}\n", fields);
   const auto ends = s.ignore_end ? std::vector<std::int32_t>{} : tokenizer.stop();
@@ -78,7 +108,8 @@ int run(const Settings& s, double start) {
   std::vector<std::vector<std::int32_t>> tokens;
   for (const Prompt& p : prompts) {
     tokens.push_back(encode(tokenizer, format, p, !s.no_special, !engine.is_decoder()));
-    check_length(engine, s, p, std::ssize(tokens.back()));
+    check_length(engine, "model", s, p, std::ssize(tokens.back()));
+    if (draft) check_length(*draft, "draft", s, p, std::ssize(tokens.back()));
   }
   Counts counts{.loaded = steady_seconds() - start};
 
@@ -115,12 +146,14 @@ int run(const Settings& s, double start) {
       if (shown) output.write(shown->push(token));
     });
     counts.generating += steady_seconds() - began;
+    counts.judged += responses.judged, counts.accepted += responses.accepted;
+    counts.passes += responses.passes;
 
     std::string text;
-    for (std::size_t r = 0; r < responses.size(); ++r) {
+    for (std::size_t r = 0; r < responses.of.size(); ++r) {
       const std::size_t i = first + r / static_cast<std::size_t>(each);
       Index sample = static_cast<Index>(r) % each;
-      for (const Response& response : responses[r]) {
+      for (const Response& response : responses.of[r]) {
         counts.tokens += std::ssize(response.tokens);
         const std::string said = shown ? shown->finish() : text_of(tokenizer, before(i), response.tokens);
         text += s.json() ? json_line(s, prompts[i], ++sample, said, response) : said + "\n";

@@ -1,6 +1,7 @@
 #include "generate/model.hpp"
 #include "retort/generate/any_sampler.hpp"
 #include "retort/generate/beam_search.hpp"
+#include "retort/generate/speculative.hpp"
 #include "support/device.hpp"
 
 namespace generator {
@@ -30,16 +31,18 @@ Sequences sequences_of(const std::vector<Request>& requests) {
 }  // namespace
 
 template <retort::Backend B>
-EngineOn<B>::EngineOn(retort::AnyModel<B> model)
-    : model_(std::move(model)), parameters_(retort::parameter_count(retort::parameters(model_))) {}
+EngineOn<B>::EngineOn(retort::AnyModel<B> model, std::unique_ptr<EngineOn> draft)
+    : model_(std::move(model)),
+      parameters_(retort::parameter_count(retort::parameters(model_))),
+      draft_(std::move(draft)) {}
 
 template <retort::Backend B>
-std::vector<std::vector<Response>> EngineOn<B>::respond(const std::vector<Request>& requests,
-                                                        const Settings& s,
-                                                        const std::vector<std::int32_t>& end_tokens,
-                                                        const OnToken& on_token) const {
+Responses EngineOn<B>::respond(const std::vector<Request>& requests, const Settings& s,
+                               const std::vector<std::int32_t>& end_tokens, const OnToken& on_token) const {
   constexpr std::int32_t none = -1;
-  std::vector<std::vector<Response>> responses(requests.size());
+  Responses out;
+  auto& responses = out.of;
+  responses.resize(requests.size());
   const auto is_end = [&](std::int32_t token) {
     return std::ranges::find(end_tokens, token) != end_tokens.end();
   };
@@ -56,18 +59,33 @@ std::vector<std::vector<Response>> EngineOn<B>::respond(const std::vector<Reques
       for (const auto& h : found[i])
         if (std::ssize(responses[i]) < s.samples)
           responses[i].push_back({h.tokens, h.log_probabilities, h.score, is_end(h.tokens.back())});
-    return responses;
+    return out;
   }
   std::vector<std::uint64_t> streams;
   for (const Request& r : requests) streams.push_back(r.stream);
-  const auto generated = retort::generate(model_, sequences_of(requests), streams, sampler_of(s),
-                                          {.max_tokens = s.max_tokens,
-                                           .end_token = none,
-                                           .key = retort::RandomKey{s.seed},
-                                           .more_end_tokens = end_tokens},
-                                          [&](std::size_t, const retort::DrawnToken& drawn) {
-                                            if (on_token) on_token(drawn.token);
-                                          });
+  const Sequences prompts = sequences_of(requests);
+  const auto sampler = sampler_of(s);
+  const retort::RandomKey key{s.seed};
+  const auto observe = [&](std::size_t, const retort::DrawnToken& drawn) {
+    if (on_token) on_token(drawn.token);
+  };
+  retort::Generated generated;
+  if (draft_) {
+    auto speculated = retort::speculative_generate(model_, draft_->model_, prompts, streams, sampler,
+                                                   {.max_tokens = s.max_tokens,
+                                                    .end_token = none,
+                                                    .key = key,
+                                                    .more_end_tokens = end_tokens,
+                                                    .draft_tokens = s.draft_tokens.value_or(4)},
+                                                   observe);
+    generated = std::move(speculated.samples);
+    out.judged = speculated.judged, out.accepted = speculated.accepted;
+    out.passes = speculated.sequence_passes;
+  } else {
+    generated = retort::generate(
+        model_, prompts, streams, sampler,
+        {.max_tokens = s.max_tokens, .end_token = none, .key = key, .more_end_tokens = end_tokens}, observe);
+  }
   auto p = generated.log_probabilities.begin();
   for (int i = 0; i < generated.responses.size(); ++i) {
     const auto tokens = generated.responses[i];
@@ -76,7 +94,7 @@ std::vector<std::vector<Response>> EngineOn<B>::respond(const std::vector<Reques
     responses[at].push_back({{tokens.begin(), tokens.end()}, {p, end}, 0, generated.finished[at]});
     p = end;
   }
-  return responses;
+  return out;
 }
 
 template <retort::Backend B>

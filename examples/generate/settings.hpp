@@ -31,6 +31,8 @@ struct Settings {
   std::optional<std::string> penalty;    ///< power or gnmt
   std::optional<std::string> beam_stop;  ///< exact or current
   bool ignore_end = false;
+  std::optional<std::string> draft;   ///< folder of the model that proposes tokens
+  std::optional<Index> draft_tokens;  ///< most of them at a time
 
   std::optional<std::string> out;
   std::optional<std::string> output_format;  ///< text or jsonl

@@ -162,10 +162,63 @@ prompts)
   generate --model t5_v1_1 --prompt "$(printf 'word %.0s' $(seq 40))" >out.txt 2>err.txt || failed "a long prompt: $(cat err.txt)"
   ;;
 
+draft)
+  # Greedy decoding with a draft is greedy decoding, however good the draft is and however far it runs ahead.
+  for family in llama gpt2 t5_v1_1; do
+    "$model_files" make $family other 9
+    cp -n $family/* other
+    generate --model $family --prompts prompts.jsonl --max-tokens 30 >alone.jsonl
+    for how in "" "--draft-tokens 1 --batch 1" "--draft-tokens 40" "--draft-tokens 3 --ignore-end"; do
+      case $how in *ignore-end) generate --model $family --prompts prompts.jsonl --max-tokens 30 --ignore-end >alone.jsonl ;; esac
+      for draft in other $family; do
+        generate --model $family --draft $draft --prompts prompts.jsonl --max-tokens 30 $how >drafted.jsonl
+        expect_same alone.jsonl drafted.jsonl "$family, draft $draft $how: other responses than without"
+      done
+    done
+    generate --model $family --prompts prompts.jsonl --max-tokens 30 >alone.jsonl
+    generate --model $family --draft other --prompts prompts.jsonl --max-tokens 30 --top-k 1 --temperature 2 >drafted.jsonl
+    cmp <(tokens alone.jsonl) <(tokens drafted.jsonl) || failed "$family: the most probable of one token is another"
+
+    # Draws depend on seed, id and place alone.
+    how="--model $family --draft other --prompts prompts.jsonl --temperature 0.9 --top-p 0.95 --samples 2"
+    generate $how --seed 3 >batch.jsonl
+    generate $how --seed 3 --batch 1 --threads 1 >single.jsonl
+    expect_same batch.jsonl single.jsonl "$family: drawn with a draft, a batch gives other responses"
+    generate $how --seed 4 >seed4.jsonl
+    ! cmp -s batch.jsonl seed4.jsonl || failed "$family: with a draft two seeds give the same"
+
+    # The closing line: a model accepts all that it proposes itself.
+    summary() { "$program" --model $family --prompt 'the cat' --max-tokens 21 --ignore-end "$@" 2>&1 >/dev/null; }
+    summary --draft $family | grep -q '; draft of 0.0 M parameters: 100.0 % of 16 proposals accepted, 4.20 tokens a pass$' ||
+      failed "$family: its own draft: $(summary --draft $family)"
+    summary --draft other --draft-tokens 2 | grep -qE ': [0-9.]+ % of [0-9]+ proposals accepted, [123]\.[0-9]+ tokens a pass$' ||
+      failed "$family: $(summary --draft other)"
+    ! summary | grep -q draft || failed "a draft that is not there"
+    rm -r other
+  done
+
+  p="--prompt x"
+  expect_error "--draft proposes for greedy decoding and draws, --beams searches" --model llama $p --draft llama --beams 2
+  generate --model llama $p --draft llama --beams 1 >out.txt || failed "one beam is greedy decoding"
+  expect_error "give --draft" --model llama $p --draft-tokens 2
+  expect_error "--draft-tokens" --model llama $p --draft llama --draft-tokens 0
+  expect_error "[draft] 'nowhere' does not exist" --model llama $p --draft nowhere
+  expect_error "model and draft have other tokens: id " --model llama $p --draft gpt2
+  cp -r llama short; sed -i 's/"max_position_embeddings": 64/"max_position_embeddings": 12/' short/config.json
+  expect_error "prompt 1 has 1 tokens, the draft has 12 positions: --max-tokens 12 at most" --model llama --draft short \
+    --prompt '' --max-tokens 13
+  cp -r t5_v1_1 mixed; rm mixed/tokenizer* mixed/special_tokens* 2>/dev/null || true
+  cp gpt2/vocab.json gpt2/merges.txt gpt2/tokenizer_config.json mixed
+  expect_error "'mixed' has an encoder, the model has none" --model gpt2 $p --draft mixed
+  expect_error "'gpt2' has no encoder, the model has one" --model mixed $p --draft gpt2
+  cp -r gpt2 few; rm few/tokenizer_config.json; cp llama/tokenizer.json few
+  expect_error "'few': the draft has 600 rows for tokens, the tokenizer's largest id is 799" --model llama $p --draft few
+  ;;
+
 terminal)
   command -v script >/dev/null || { echo "skipped: no script(1)"; exit 0; }
   for family in llama t5_v1_1; do
-    for how in "" "--top-k 20" "--beams 2" "--top-k 20 --samples 2"; do
+    for how in "" "--top-k 20" "--beams 2" "--top-k 20 --samples 2" "--top-k 20 --draft $family"; do
       generate --model $family --prompt 'the cat' --max-tokens 20 $how >plain.txt 2>err.txt
       script -qec "$program --quiet --model $family --prompt 'the cat' --max-tokens 20 $how" /dev/null </dev/null >shown.txt
       cmp <(sed 's/\r$//' shown.txt) plain.txt || failed "$family $how: a terminal shows something else"

@@ -1,4 +1,4 @@
-// Usage: model_files make FAMILY FOLDER | run FOLDER | compare FILE FILE
+// Usage: model_files make FAMILY FOLDER [SEED] | run FOLDER | compare FILE FILE
 // Tiny models for the tests of the examples' programs, and a comparison of safetensors files.
 
 #include <fmt/core.h>
@@ -16,7 +16,7 @@ namespace {
 using namespace retort;
 using B = Cpu<float>;
 
-constexpr RandomKey key{7, 7};
+constexpr RandomKey default_key{7, 7};
 
 DecoderConfig tiny(DecoderConfig c, Index vocabulary) {
   c.vocabulary = vocabulary;
@@ -40,7 +40,7 @@ constexpr EncoderDecoderConfig tiny_t5{.vocabulary = 660,
                                        .max_distance = 16};
 
 /// A Hugging Face folder; the vocabulary is that of a tokenizer in tests/parity/tokenizers.
-int make(const std::string& family, const std::string& folder) {
+int make(const std::string& family, const std::string& folder, RandomKey key) {
   const auto save = [&]<class Model>(Model model, const nlohmann::json& extra) {
     save_hugging_face(model, folder, {.extra = extra});
     return 0;
@@ -57,7 +57,7 @@ int make(const std::string& family, const std::string& folder) {
 
 /// The folder of a run that has trained a T5 v1.1 for no step.
 int make_run(const std::string& path) {
-  EncoderDecoder<B, T5v11> model(tiny_t5, key);
+  EncoderDecoder<B, T5v11> model(tiny_t5, default_key);
   const auto optimizer = AdamW{}.on(parameters(model));
   const nlohmann::json config{{"setting", {{"model", model_json(model)}}}};
   const RunFolder folder(path);
@@ -87,13 +87,15 @@ int compare(const std::string& a, const std::string& b) {
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   try {
-    if (arguments.size() == 3 && arguments[0] == "make") return make(arguments[1], arguments[2]);
+    if (arguments.size() == 3 && arguments[0] == "make") return make(arguments[1], arguments[2], default_key);
+    if (arguments.size() == 4 && arguments[0] == "make")
+      return make(arguments[1], arguments[2], {std::stoull(arguments[3]), 0});
     if (arguments.size() == 2 && arguments[0] == "run") return make_run(arguments[1]);
     if (arguments.size() == 3 && arguments[0] == "compare") return compare(arguments[1], arguments[2]);
   } catch (const Error& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 2;
   }
-  fmt::print(stderr, "model_files make FAMILY FOLDER | run FOLDER | compare FILE FILE\n");
+  fmt::print(stderr, "model_files make FAMILY FOLDER [SEED] | run FOLDER | compare FILE FILE\n");
   return 2;
 }

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -14,41 +14,20 @@
 #include <vector>
 
 #include "retort/text/added_tokens.hpp"
+#include "retort/text/best_cut.hpp"
+#include "retort/text/decoders.hpp"
+#include "retort/text/sentencepiece_model.hpp"
 #include "retort/text/tokenizer.hpp"
 
 namespace retort {
 
-namespace detail {
-
-/// Whether the bytes of a SentencePiece model, a protocol buffer, have a normalizer_spec (field 3). It stands
-/// behind the pieces: of a file that is cut off between two pieces the library would make a model of the
-/// first ones.
-[[nodiscard]] inline bool has_normalizer(std::string_view model) {
-  std::size_t at = 0;
-  const auto number = [&] {  // a varint
-    std::uint64_t value = 0;
-    for (int shift = 0; at < model.size() && shift < 64; shift += 7) {
-      const auto byte = static_cast<unsigned char>(model[at++]);
-      value |= std::uint64_t{byte & 0x7Fu} << shift;
-      if (byte < 0x80) break;
-    }
-    return value;
-  };
-  while (at < model.size()) {
-    const std::uint64_t key = number();
-    if ((key & 7) != 2) return false;  // all of a model's fields have a length
-    if (key >> 3 == 3) return true;
-    const std::uint64_t size = number();
-    if (size > model.size() - at) return false;
-    at += size;
-  }
-  return false;
-}
-
-}  // namespace detail
-
 /// A SentencePiece model (Kudo & Richardson 2018) of any kind, run by the SentencePiece library, with tokens
 /// that are found in the text before it.
+///
+/// Of a unigram model the library normalizes the text, and retort cuts it: cuts that differ only in the order
+/// of their tokens have equal scores, and which of them the library takes depends on its version. Here it is
+/// that of 0.2.3, whose sums are float throughout. Debian's 0.1.97 compares a sum in double with one that was
+/// rounded to float, so that the rounding of the text before decides.
 class SentencePieceCodec final : public TokenCodec {
  public:
   /// `model` is the content of a .model file. An added token has an id of its own above the model's, or that
@@ -57,10 +36,13 @@ class SentencePieceCodec final : public TokenCodec {
       : bytes_(std::move(model)), added_(std::move(added)) {
     if (const auto status = processor_.LoadFromSerializedProto(bytes_); !status.ok())
       fail<ValueError>("sentencepiece", "no SentencePiece model or a damaged one: {}", status.ToString());
-    if (!detail::has_normalizer(bytes_))
+    const auto model_fields = detail::SentencePieceModel::read(bytes_);
+    if (!model_fields.normalizer)
       fail<ValueError>("sentencepiece", "the model is cut off: it has no normalizer");
     size_ = processor_.GetPieceSize();
     for (TokenId id = 0; id < size_; ++id) pieces_.try_emplace(processor_.IdToPiece(id), id);
+    byte_fallback_ = model_fields.byte_fallback;
+    if (model_fields.unigram) prepare_cut(model_fields.user_defined);
     for (const AddedToken& token : added_) {
       const auto piece = pieces_.find(token.content);
       if (piece != pieces_.end() ? piece->second != token.id : token.id < processor_.GetPieceSize())
@@ -78,14 +60,12 @@ class SentencePieceCodec final : public TokenCodec {
   }
 
   void encode(std::string_view text, std::vector<TokenId>& ids) const override {
-    std::vector<int> part;
     for (const auto& section : finder_.sections(text)) {
       if (section.id >= 0) {
         ids.push_back(section.id);
         continue;
       }
-      check(processor_.Encode(text.substr(section.begin, section.end - section.begin), &part));
-      ids.insert(ids.end(), part.begin(), part.end());
+      encode_section(text.substr(section.begin, section.end - section.begin), ids);
     }
   }
 
@@ -152,7 +132,52 @@ class SentencePieceCodec final : public TokenCodec {
   std::map<std::string, TokenId, std::less<>> pieces_;
   std::map<TokenId, AddedToken> by_id_;
   detail::AddedTokenFinder finder_;
+  std::optional<detail::BestCut<float>> cut_;  // of a unigram model
+  bool byte_fallback_ = false;
   TokenId size_ = 0;
+
+  /// A piece that its user has defined has a score that lets it win over others.
+  void prepare_cut(const std::vector<bool>& user_defined) {
+    cut_.emplace(processor_.unk_id());
+    float lowest = std::numeric_limits<float>::max();
+    for (TokenId id = 0; id < size_; ++id) {
+      if (processor_.IsControl(id) || processor_.IsUnknown(id) || processor_.IsUnused(id) ||
+          processor_.IsByte(id))
+        continue;
+      const std::string& piece = processor_.IdToPiece(id);
+      if (user_defined[static_cast<std::size_t>(id)]) {
+        cut_->add(piece, id, static_cast<float>(0.1 * (static_cast<double>(piece.size()) - 1)));
+      } else {
+        cut_->add(piece, id, processor_.GetScore(id));
+        lowest = std::min(lowest, processor_.GetScore(id));
+      }
+    }
+    cut_->set_unknown_score(lowest - 10);
+  }
+
+  void encode_section(std::string_view text, std::vector<TokenId>& ids) const {
+    if (!cut_) {
+      std::vector<int> part;
+      check(processor_.Encode(text, &part));
+      ids.insert(ids.end(), part.begin(), part.end());
+      return;
+    }
+    std::vector<std::string> pieces;  // together they are the normalized text
+    check(processor_.Encode(text, &pieces));
+    std::string normal;
+    for (const std::string& piece : pieces)
+      if (const int byte = byte_fallback_ ? decoders::ByteFallback::byte_of(piece) : -1; byte >= 0)
+        normal += static_cast<char>(byte);
+      else
+        normal += piece;
+    for (const auto& part : (*cut_)(normal))
+      if (part.id == processor_.unk_id() && byte_fallback_)
+        for (std::size_t i = part.begin; i < part.end; ++i)
+          ids.push_back(
+              processor_.PieceToId(fmt::format("<0x{:02X}>", static_cast<unsigned char>(normal[i]))));
+      else
+        ids.push_back(part.id);
+  }
 
   static void check(const sentencepiece::util::Status& status) {
     if (!status.ok()) fail<ValueError>("sentencepiece", "{}", status.ToString());

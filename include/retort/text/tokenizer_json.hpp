@@ -13,8 +13,9 @@
 #include "retort/text/pipeline.hpp"
 
 /// tokenizer.json, the format of the Hugging Face tokenizers, version 1.0. Every fault of a file is a
-/// FileError that names file and field, and so is a component that is not supported: nothing is ignored that
-/// changes an id.
+/// FileError that names file and field, and so is a component that is not supported. Ids are those of the
+/// Hugging Face tokenizers but for characters that only one side's Unicode tables know, and `truncation` and
+/// `padding`, which are not applied (docs/how-to/use-a-tokenizer.md).
 namespace retort::detail {
 
 /// Reads the parts of one tokenizer.json.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,8 +9,7 @@
 #include <vector>
 
 #include "retort/core/error.hpp"
-#include "retort/text/flat_map.hpp"
-#include "retort/text/utf8.hpp"
+#include "retort/text/best_cut.hpp"
 #include "retort/text/vocabulary.hpp"
 
 namespace retort {
@@ -19,10 +17,8 @@ namespace retort {
 /// The unigram model (Kudo 2018): of all ways to cut a word into tokens, the one with the largest sum of
 /// scores.
 ///
-/// The SentencePiece library does this too, but its sums are in float and those of the Hugging Face
-/// tokenizers in double. Cuts that differ only in the order of their tokens, as those of a run of equal
-/// characters do, have equal sums in double, of which the first found wins; in float the rounding decides. So
-/// tokenizer.json is done here.
+/// This is that of tokenizer.json: scores are added in double, as the Hugging Face tokenizers do. The
+/// SentencePiece library adds in float, and so does retort for its .model files (sentencepiece.hpp).
 class Unigram {
  public:
   struct Options {
@@ -41,9 +37,11 @@ class Unigram {
     if (options_.unknown && !vocabulary_.token(*options_.unknown))
       fail<ValueError>("unigram", "the unknown token {} is not among the {} of the vocabulary",
                        *options_.unknown, vocabulary_.count());
-    for (TokenId id = 0; id < vocabulary_.size(); ++id) add_to_trie(*vocabulary_.token(id), id);
+    cut_ = detail::BestCut<double>(options_.unknown);
+    for (TokenId id = 0; id < vocabulary_.size(); ++id)
+      cut_.add(*vocabulary_.token(id), id, scores_[static_cast<std::size_t>(id)]);
     if (!scores_.empty())
-      unknown_score_ = *std::ranges::min_element(scores_) - 10;  // SentencePiece's penalty
+      cut_.set_unknown_score(*std::ranges::min_element(scores_) - 10);  // SentencePiece's penalty
   }
 
   [[nodiscard]] const Vocabulary& vocabulary() const { return vocabulary_; }
@@ -54,34 +52,13 @@ class Unigram {
   /// Appends the ids of `word`, which is valid UTF-8. Throws ValueError if it has a character without a token
   /// and there is no token for such.
   void encode(std::string_view word, std::vector<TokenId>& ids) const {
-    std::vector<Node> best(word.size() + 1);  // by the place where a path ends
-    std::size_t size = 0;
-    for (std::size_t begin = 0; begin < word.size(); begin += size) {
-      size = utf8::first(word.substr(begin)).size;
-      bool has_single = false;
-      const auto offer = [&](std::size_t end, TokenId id, double score) {
-        score += best[begin].score;
-        if (best[end].id == none || score > best[end].score) best[end] = {score, begin, id};
-      };
-      std::uint32_t node = 0;
-      for (std::size_t end = begin; end < word.size();) {
-        const auto* next = trie_.find(edge(node, word[end]));
-        if (!next) break;
-        node = *next;
-        ++end;
-        if (const TokenId id = ends_[node]; id != none) {
-          offer(end, id, scores_[static_cast<std::size_t>(id)]);
-          has_single |= end == begin + size;
-        }
-      }
-      if (!has_single) {
-        if (!options_.unknown)
-          fail<ValueError>("unigram", "'{}' has no token, and there is none for unknown characters",
-                           word.substr(begin, size));
-        offer(begin + size, *options_.unknown, unknown_score_);
-      }
+    for (const auto& part : cut_(word)) {
+      const std::string_view text = word.substr(part.begin, part.end - part.begin);
+      if (const auto id = vocabulary_.id(text))
+        ids.push_back(*id);
+      else if (!options_.byte_fallback || !append_bytes(text, ids))
+        ids.push_back(*options_.unknown);
     }
-    collect(word, best, ids);
   }
 
   bool operator==(const Unigram& other) const {
@@ -89,58 +66,10 @@ class Unigram {
   }
 
  private:
-  static constexpr TokenId none = -1;
-  struct Node {
-    double score = 0;
-    std::size_t begin = 0;
-    TokenId id = none;  // of the last token of the best path that ends here
-  };
-
   Vocabulary vocabulary_;
   std::vector<double> scores_;
   Options options_;
-  double unknown_score_ = 0;
-  detail::FlatMap<std::uint32_t> trie_;  // from a node and a byte to the next node
-  std::vector<TokenId> ends_{none};      // the token that ends in a node
-
-  static std::uint64_t edge(std::uint32_t node, char byte) {
-    return (std::uint64_t{node} << 8) | static_cast<unsigned char>(byte);
-  }
-  void add_to_trie(std::string_view token, TokenId id) {
-    std::uint32_t node = 0;
-    for (const char c : token) {
-      const auto* next = trie_.find(edge(node, c));
-      if (!next) {
-        ends_.push_back(none);
-        trie_.set(edge(node, c), static_cast<std::uint32_t>(ends_.size() - 1));
-        node = static_cast<std::uint32_t>(ends_.size() - 1);
-      } else {
-        node = *next;
-      }
-    }
-    if (node != 0) ends_[node] = id;
-  }
-
-  // Walks back along the best path. A run of unknown characters is one part.
-  void collect(std::string_view word, const std::vector<Node>& best, std::vector<TokenId>& ids) const {
-    std::vector<std::pair<std::size_t, std::size_t>> parts;  // begin, end
-    bool unknown_behind = false;
-    for (std::size_t end = word.size(); end > 0; end = best[end].begin) {
-      const bool unknown = options_.unknown && best[end].id == *options_.unknown;
-      if (unknown && unknown_behind)
-        parts.back().first = best[end].begin;
-      else
-        parts.emplace_back(best[end].begin, end);
-      unknown_behind = unknown;
-    }
-    for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
-      const std::string_view text = word.substr(part->first, part->second - part->first);
-      if (const auto id = vocabulary_.id(text))
-        ids.push_back(*id);
-      else if (!options_.byte_fallback || !append_bytes(text, ids))
-        ids.push_back(*options_.unknown);
-    }
-  }
+  detail::BestCut<double> cut_;
 
   [[nodiscard]] bool append_bytes(std::string_view text, std::vector<TokenId>& ids) const {
     const std::size_t before = ids.size();

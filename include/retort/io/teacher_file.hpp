@@ -81,6 +81,18 @@ class TeacherFile {
     return out;
   }
 
+  /// Of header, index and what the records say their own checksums are: two files with the same one say the
+  /// same, as long as `verify` finds nothing.
+  [[nodiscard]] std::uint64_t checksum() const {
+    Checksum sum;
+    sum.update(map_.bytes().last(8));
+    for (std::size_t i = 0; i < examples_; ++i) {
+      const auto [bytes, prompt, response] = place(i);
+      sum.update(bytes.last(8));
+    }
+    return sum.value();
+  }
+
   /// Reads everything. Throws if a record is damaged.
   void verify() const {
     std::uint64_t prompts = 0, responses = 0;
@@ -180,28 +192,37 @@ class TeacherFile {
     return read(low);
   }
 
-  /// The example at place `i` of the index, its checksum compared.
-  [[nodiscard]] Record read(std::size_t i) const {
-    Record record{.id = id_at(i)};
+  /// Where an example stands in the file: its record with the checksum, and how many tokens it has.
+  struct Place {
+    Bytes bytes;
+    std::size_t prompt, response;
+  };
+  [[nodiscard]] Place place(std::size_t i) const {
     const auto at = detail::read_number<std::uint64_t>(index_, 16 * i + 8);
-    const std::size_t width = info_.id_bytes(), bytes = dtype_bytes(info_.dtype), k = std::size_t(info_.k);
     if (at > records_.size() || records_.size() - at < 16)
-      damaged("the record of example {} is not among its records", record.id);
+      damaged("the record of example {} is not among its records", id_at(i));
     const Bytes rest = records_.subspan(at);
     const std::size_t prompt = detail::read_number<std::uint32_t>(rest, 0),
                       response = detail::read_number<std::uint32_t>(rest, 4);
-    const std::size_t head = 8 + prompt * width;
+    const std::size_t head = 8 + prompt * info_.id_bytes();
     if (head > rest.size() - 8 || response > (rest.size() - 8 - head) / info_.row_bytes())
-      damaged("example {} has {} + {} tokens, more than there is room for", record.id, prompt, response);
-    const std::size_t size = head + response * info_.row_bytes();
+      damaged("example {} has {} + {} tokens, more than there is room for", id_at(i), prompt, response);
+    return {rest.first(head + response * info_.row_bytes() + 8), prompt, response};
+  }
+
+  /// The example at place `i` of the index, its checksum compared.
+  [[nodiscard]] Record read(std::size_t i) const {
+    Record record{.id = id_at(i)};
+    const std::size_t width = info_.id_bytes(), bytes = dtype_bytes(info_.dtype), k = std::size_t(info_.k);
+    const auto [rest, prompt, response] = place(i);
     Checksum sum;
-    sum.update(rest.first(size));
-    if (sum.value() != detail::read_number<std::uint64_t>(rest, size))
+    sum.update(rest.first(rest.size() - 8));
+    if (sum.value() != detail::read_number<std::uint64_t>(rest, rest.size() - 8))
       damaged("the checksum of example {} is wrong", record.id);
     std::size_t begin = 8;
-    const auto next = [&](std::size_t length) {
+    const auto next = [&, record_bytes = rest](std::size_t length) {
       begin += length;
-      return rest.subspan(begin - length, length);
+      return record_bytes.subspan(begin - length, length);
     };
     record.prompt = next(prompt * width);
     record.response = next(response * width);

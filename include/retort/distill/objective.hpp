@@ -6,6 +6,7 @@
 
 #include "retort/core/batch.hpp"
 #include "retort/distill/divergence.hpp"
+#include "retort/distill/divergence_instances.hpp"
 #include "retort/models/language_model.hpp"
 
 /// The loss of one batch: a divergence from the teacher, or the cross-entropy of the responses, with its

@@ -1,5 +1,6 @@
-// The heavy kernels, instantiated once: compile this file into a program and define RETORT_EXTERN_KERNELS in
-// all of it, and no other file compiles them. Optional; without it every file compiles what it uses.
+// The heavy kernels, instantiated once: compile this file and distill/instances.cpp into a program and define
+// RETORT_EXTERN_KERNELS in all of it, and no other file compiles them. Optional; without it every file
+// compiles what it uses.
 #include "retort/kernels/cpu.hpp"
 
 namespace retort::kernels {

@@ -84,7 +84,7 @@ bad_input)
   done
   # One run read twice is not two of them.
   expect_error "--divergences: reverse_kl is given twice" --divergences reverse_kl,reverse_kl
-  expect_error "--divergences: jsd(0.5) is given twice" --divergences 'jsd,jsd(0.50)'
+  expect_error "--divergences: jsd(beta 0.5) is given twice" --divergences 'jsd,jsd(0.50)'
   expect_error "--lambdas: 0 is given twice" --lambdas 0,-0
   expect_error "--recipes: sft is given twice" --recipes sft,sft
   expect_error "--first-seed" --first-seed -1

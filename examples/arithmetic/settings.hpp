@@ -87,7 +87,7 @@ inline void apply_form(Settings& s, bool quick, bool full) {
     s.curve_points = 2;
   }
   if (full) {
-    s.teacher_steps = 4000;
+    s.teacher_steps = 6000;
     s.seeds = 3;
   }
 }

@@ -118,8 +118,8 @@ fresh)
   sha256sum -c --quiet before.txt || failed "teacher or start were trained again"
   grep -q '"beta2": 0.99' runs/results.json || failed "results.json lacks AdamW's values"
   default_steps() { "$program" "$@" --help | sed -n 's/.*--teacher-steps .*=//p'; }
-  [ "$(default_steps --full=true)" = 4000 ] || failed "--full=true"
-  [ "$(default_steps --full=false)" = 3000 ] || failed "--full=false"
+  [ "$(default_steps --full=true)" = 6000 ] || failed "--full=true"
+  [ "$(default_steps --full=false)" = 4000 ] || failed "--full=false"
   ;;
 
 interrupt)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -53,19 +54,67 @@ double fma_chain(double seconds) {
   return operations / (end - begin);
 }
 
-/// Peak of all threads together, operations a second: the best of three runs of `seconds`.
+/// Peak of `threads` threads together (0: all), operations a second: the best of three runs of `seconds`.
 template <class T>
-double peak_flops(double seconds = 0.2) {
+double peak_flops(double seconds = 0.2, int threads = 0) {
+  if (threads == 0) threads = retort::thread_count();
   double best = 0;
   for (int round = 0; round < 3; ++round) {
-    std::vector<double> parts(static_cast<std::size_t>(retort::thread_count()), 0);
-    retort::parallel_each(retort::thread_count(), 1, [&](std::int64_t t) {
-      parts[static_cast<std::size_t>(t)] = fma_chain<T>(seconds);
-    });
+    std::vector<double> parts(static_cast<std::size_t>(threads), 0);
+    retort::parallel_each(
+        threads, 1, [&](std::int64_t t) { parts[static_cast<std::size_t>(t)] = fma_chain<T>(seconds); });
     double total = 0;
     for (const double p : parts) total += p;
     best = std::max(best, total);
   }
+  return best;
+}
+
+/// Bytes a second that `threads` threads together read of memory which no cache holds, in order, each its own
+/// part: the best of five passes over `bytes`.
+inline double read_bandwidth(int threads, double bytes = 1e9) {
+  using P = retort::kernels::cpu::Pack<float>;
+  constexpr std::int64_t group = 8 * P::size;
+  const auto part = static_cast<std::int64_t>(bytes / sizeof(float) / threads) / group * group;
+  std::vector<float> memory(static_cast<std::size_t>(part * threads), 1.0f);
+  std::vector<float> sums(static_cast<std::size_t>(threads));
+  double best = 0;
+  for (int round = 0; round < 5; ++round) {
+    const double begin = now();
+    retort::parallel_each(threads, 1, [&](std::int64_t t) {
+      P sum[8];
+      for (auto& s : sum) s = P(0.0f);
+      const float* from = memory.data() + t * part;
+      for (std::int64_t i = 0; i < part; i += group)
+#pragma GCC unroll 8
+        for (int c = 0; c < 8; ++c) sum[c] = sum[c] + P::load(from + i + c * P::size);
+      float total = 0;
+      for (auto& s : sum) total += static_cast<float>(s.sum());
+      sums[static_cast<std::size_t>(t)] = total;
+    });
+    best = std::max(best, static_cast<double>(part * threads) * sizeof(float) / (now() - begin));
+  }
+  volatile float keep = sums[0];
+  (void)keep;
+  return best;
+}
+
+/// Bytes a second, read and written counted together, of `threads` threads that copy memory which no cache
+/// holds: the best of five copies of `bytes`.
+inline double copy_bandwidth(int threads, double bytes = 5e8) {
+  const auto part = static_cast<std::size_t>(bytes / threads);
+  std::vector<char> from(part * static_cast<std::size_t>(threads), 1), to(from.size(), 2);
+  double best = 0;
+  for (int round = 0; round < 5; ++round) {
+    const double begin = now();
+    retort::parallel_each(threads, 1, [&](std::int64_t t) {
+      const std::size_t at = static_cast<std::size_t>(t) * part;
+      std::memcpy(to.data() + at, from.data() + at, part);
+    });
+    best = std::max(best, 2 * static_cast<double>(from.size()) / (now() - begin));
+  }
+  volatile char keep = to.back();
+  (void)keep;
   return best;
 }
 

@@ -1,33 +1,24 @@
 #pragma once
 
-/// Everything that needs no more than Eigen and fmt: tensors to distillation, data, evaluation, and the steps
-/// of training. Included by name are files (retort/io) and runs in folders (the rest of retort/training),
-/// which need nlohmann_json, tokenizers (retort/text), which need more, and functions of the CUDA device
-/// itself (retort/kernels/cuda/runtime.hpp).
+/// Tensors to distillation: what most programs need, and no more than Eigen and fmt. Included by name are what
+/// few need (other metrics of retort/eval, retort/distill/reuse.hpp and adaptive_fraction.hpp, models chosen at
+/// run time), files (retort/io) and runs in folders (retort/training), which need nlohmann_json, tokenizers
+/// (retort/text), which need more, and functions of the CUDA device itself (retort/kernels/cuda/runtime.hpp).
 #include "retort/autograd/checkpoint.hpp"
 #include "retort/autograd/gradient_check.hpp"
 #include "retort/data/batches.hpp"
-#include "retort/distill/adaptive_fraction.hpp"
 #include "retort/distill/gkd.hpp"
 #include "retort/distill/minillm.hpp"
-#include "retort/distill/reuse.hpp"
 #include "retort/distill/rl_gkd.hpp"
 #include "retort/distill/sparse_teacher.hpp"
-#include "retort/eval/answers.hpp"
-#include "retort/eval/calibration.hpp"
 #include "retort/eval/edit_distance.hpp"
-#include "retort/eval/exposure.hpp"
 #include "retort/eval/repetition.hpp"
-#include "retort/eval/rewards.hpp"
-#include "retort/eval/rouge.hpp"
 #include "retort/generate/any_sampler.hpp"
 #include "retort/generate/beam_search.hpp"
 #include "retort/generate/first_tokens.hpp"
 #include "retort/generate/speculative.hpp"
-#include "retort/models/any_model.hpp"
 #include "retort/models/decoder.hpp"
 #include "retort/models/encoder_decoder.hpp"
-#include "retort/models/layer_subset.hpp"
 #include "retort/models/lora.hpp"
 #include "retort/ops/arithmetic.hpp"
 #include "retort/ops/cross_entropy.hpp"
@@ -35,6 +26,5 @@
 #include "retort/optim/any_optimizer.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/optim/schedules.hpp"
-#include "retort/training/minillm_step.hpp"
 #include "retort/training/step.hpp"
 #include "retort/version.hpp"

@@ -94,8 +94,7 @@ template <class Objective, class Outputs>
     if (wanted(e.recipe)) list.push_back(e);
   if (!wanted("gkd")) return checked(std::move(list));
   std::vector<std::string> described;
-  for (const std::string& text : divergences)
-    described.push_back(summary(retort::parse_divergence(text)));
+  for (const std::string& text : divergences) described.push_back(summary(retort::parse_divergence(text)));
   support::require_distinct("--divergences", described);
   for (const std::string& text : divergences) {
     const retort::AnyDivergence divergence = retort::parse_divergence(text);

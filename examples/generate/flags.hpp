@@ -32,9 +32,10 @@ inline void add_flags(CLI::App& app, Settings& s) {
   decoding.number("--length-penalty", s.length_penalty, "A; above 0 prefers longer responses (default 1)");
   decoding.one_of("--beam-stop", s.beam_stop, {"exact", "current"},
                   "exact: until nothing better can come; current: until nothing better is there");
-  decoding.add("--draft", s.draft,
-               "folder of a smaller model with the same tokens, which proposes what --model judges (speculative "
-               "decoding): faster, the same distribution");
+  decoding.add(
+      "--draft", s.draft,
+      "folder of a smaller model with the same tokens, which proposes what --model judges (speculative "
+      "decoding): faster, the same distribution");
   decoding.positive("--draft-tokens", s.draft_tokens, "tokens it proposes at a time (default 4)");
   decoding.flag("--ignore-end", s.ignore_end, "always go on to --max-tokens");
 

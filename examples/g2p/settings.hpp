@@ -86,8 +86,7 @@ inline void apply_form(Settings& s, bool quick, bool full) {
 
 /// The schedule of a run of so many steps.
 [[nodiscard]] inline retort::AnySchedule schedule_of(const Settings& s, retort::Index steps) {
-  return retort::parse_schedule(s.schedule,
-                                static_cast<retort::Index>(s.warm_up * static_cast<double>(steps) + 1e-9));
+  return support::schedule_of(s.schedule, s.warm_up, steps);
 }
 
 /// Throws ValueError, with the names of flags, for what can be known to be wrong before data are read;

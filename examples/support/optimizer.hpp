@@ -6,6 +6,7 @@
 #include "retort/core/policy.hpp"
 #include "retort/io/policy_json.hpp"
 #include "retort/optim/any_optimizer.hpp"
+#include "retort/optim/schedules.hpp"
 #include "support/flags.hpp"
 
 /// The optimizer that a program trains with, chosen by its flags.
@@ -64,6 +65,14 @@ inline void add_optimizer_flags(const FlagGroup& group, OptimizerChoice& choice)
   values.erase("name");
   values.erase("learning_rate");
   return values;
+}
+
+/// The schedule of that name for a run of so many steps, of which the share `warm_up` is its warm-up.
+/// ValueError for an unknown name.
+[[nodiscard]] inline retort::AnySchedule schedule_of(const std::string& name, double warm_up,
+                                                     retort::Index steps) {
+  return retort::parse_schedule(name,
+                                static_cast<retort::Index>(warm_up * static_cast<double>(steps) + 1e-9));
 }
 
 }  // namespace support

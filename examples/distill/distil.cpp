@@ -52,7 +52,7 @@ int distil(const Settings& s) {
                       .needs_response = needs_responses(recipe),
                       .decoder = is_decoder(teacher)};
   for (const Model<B>* model : {&teacher, &student})
-    if (const auto room = positions(*model)) {
+    if (const auto room = model->positions()) {
       const auto left = *room - s.max_tokens;
       if (left < 1)
         fail<ValueError>("distill", "--max-tokens {} leaves no room for a prompt in {} positions",

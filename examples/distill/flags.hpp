@@ -61,6 +61,8 @@ inline void add_flags(CLI::App& app, Settings& s) {
                   "constant, linear, cosine or inverse_sqrt");
   training.not_negative("--warm-up", s.warm_up, "steps until the full rate");
   training.positive("--evaluate-every", s.evaluate_every, "steps between evaluations and checkpoints");
+  training.not_negative("--audit-every", s.audit_every,
+                        "steps between measurements of divergences and entropies in metrics.jsonl; 0: none");
   training.not_negative("--seed", s.seed, "of data order, sampling, dropout and adapters");
   support::add_device_flags(app, s.device, "Training");
 

@@ -30,6 +30,10 @@ retort::Variable<B> Model<B>::hidden(retort::Context<B>& context, const retort::
   return any_->hidden(context, prompts, responses);
 }
 template <retort::Backend B>
+std::optional<retort::Index> Model<B>::positions() const {
+  return any_->positions();
+}
+template <retort::Backend B>
 retort::DecodeState<B> Model<B>::start(const retort::Sequences& prompts, retort::Index room) const {
   return any_->start(prompts, room);
 }

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "retort/models/language_model.hpp"
 
@@ -31,6 +32,8 @@ class Model {
   /// Name of the family.
   [[nodiscard]] const char* family() const;
 
+  /// The most tokens of a decoder's prompt and response together; none of an encoder-decoder.
+  [[nodiscard]] std::optional<retort::Index> positions() const;
   /// See LanguageModel.
   [[nodiscard]] retort::Index vocabulary() const;
   [[nodiscard]] retort::Head<Backend> head() const;

@@ -64,15 +64,7 @@ Index trained_count(Model<B>& model) {
 
 template <retort::Backend B>
 bool is_decoder(const Model<B>& model) {
-  return positions(model).has_value();
-}
-
-template <retort::Backend B>
-std::optional<Index> positions(const Model<B>& model) {
-  return model.any().visit([](const auto& m) -> std::optional<Index> {
-    if constexpr (requires { m.config().positions; }) return m.config().positions;
-    return std::nullopt;
-  });
+  return model.positions().has_value();
 }
 
 using B = support::CompiledBackend;
@@ -83,6 +75,5 @@ template nlohmann::json description(const Settings&, const Model<B>&);
 template Index weight_count(Model<B>&);
 template Index trained_count(Model<B>&);
 template bool is_decoder(const Model<B>&);
-template std::optional<Index> positions(const Model<B>&);
 
 }  // namespace distill

@@ -37,10 +37,6 @@ template <retort::Backend B>
 template <retort::Backend B>
 [[nodiscard]] bool is_decoder(const Model<B>& model);
 
-/// Longest sequence of a decoder; none of an encoder-decoder.
-template <retort::Backend B>
-[[nodiscard]] std::optional<retort::Index> positions(const Model<B>& model);
-
 /// Writes the student as a Hugging Face folder `<out>/student`, adapters merged, with the tokenizer's files;
 /// and the adapters by themselves as `<out>/adapter`. Returns a line that says where.
 template <retort::Backend B>

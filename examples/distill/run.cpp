@@ -24,7 +24,7 @@ retort::Sequences responses(const Task<B>& t, const Model<B>& model, const Batch
   auto draw = t.recipe.sampler;
   std::get<retort::Temperature>(draw.filters).value = 1;
   std::get<retort::TopK>(draw.filters).k = greedy ? 1 : 0;
-  return retort::generate(model, prompts.prompts, prompts.ids, draw, t.recipe.sampling(evaluation_key))
+  return retort::generate(model, prompts.prompts, prompts.ids, draw, t.recipe.generation(evaluation_key))
       .responses;
 }
 
@@ -153,7 +153,7 @@ Outcome run(Task<B>& t) {
     return found;
   };
   const auto result = support::with_advice<retort::OtherRunError>(support::other_run_advice, [&] {
-    return retort::run_training(folder, t.recipe, t.student, &t.teacher, optimizer, t.train, options,
+    return retort::run_training(folder, retort::audited(t.recipe, s.audit_every), t.student, &t.teacher, optimizer, t.train, options,
                                 t.setting, evaluation);
   });
   outcome.stopped = result.stopped;

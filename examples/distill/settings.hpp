@@ -29,7 +29,7 @@ struct Settings {
   double temperature = 1, loss_temperature = 1;
   std::string reduction = "per_sequence";
 
-  retort::Index steps = 1000, warm_up = 0, evaluate_every = 50;
+  retort::Index steps = 1000, warm_up = 0, evaluate_every = 50, audit_every = 10;
   int batch_size = 8, micro_batch = 0;
   support::OptimizerChoice optimizer{.adamw = {.beta2 = 0.99, .weight_decay = 0}};
   std::string schedule = "linear";

@@ -114,12 +114,7 @@ bool EngineOn<B>::is_decoder() const {
 
 template <retort::Backend B>
 std::optional<Index> EngineOn<B>::positions() const {
-  return model_.visit([](const auto& m) -> std::optional<Index> {
-    if constexpr (requires { m.config().positions; })
-      return m.config().positions;
-    else
-      return std::nullopt;
-  });
+  return model_.positions();
 }
 
 template class EngineOn<support::CompiledBackend>;

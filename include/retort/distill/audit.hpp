@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "retort/distill/divergences.hpp"
@@ -25,14 +26,37 @@ struct Audit {
   double effective_size = 1;  ///< effective sample size (sum w)^2 / sum w^2, as a share of the tokens
   double clipped = 0;         ///< share of tokens without a gradient because of clipping
 
+  /// f(name, value) for each measurement of rows of logits.
+  template <class F>
+  void each_of_rows(F&& f) const {
+    f("forward_kl", forward_kl), f("reverse_kl", reverse_kl), f("jsd", jsd);
+    f("student_entropy", student_entropy), f("teacher_entropy", teacher_entropy), f("k1", k1), f("k3", k3);
+  }
   /// f(name, value) for each measurement.
   template <class F>
   void each(F&& f) const {
-    f("forward_kl", forward_kl), f("reverse_kl", reverse_kl), f("jsd", jsd);
-    f("student_entropy", student_entropy), f("teacher_entropy", teacher_entropy), f("k1", k1), f("k3", k3);
+    each_of_rows(f);
     f("mean_weight", mean_weight), f("effective_size", effective_size), f("clipped", clipped);
   }
 };
+
+/// A recipe whose run measures itself: the metrics of every `audit_every`-th step, from the first, also have
+/// the Audit of its rows, if it minimises a divergence; 0: none. It changes nothing else, and is not a part of the run's configuration. (A type of
+/// its own, so that a program that does not measure does not compile the measurements.)
+template <class Recipe>
+struct Audited : Recipe {
+  Index audit_every = 1;
+
+  [[nodiscard]] constexpr const char* problem() const {
+    return audit_every >= 0 ? Recipe::problem() : "audit_every, in steps, must not be negative";
+  }
+};
+
+/// `recipe`, measured every `every` steps.
+template <class Recipe>
+[[nodiscard]] Audited<Recipe> audited(Recipe recipe, Index every = 1) {
+  return {std::move(recipe), every};
+}
 
 /// Adds up an Audit over the parts of a step.
 class AuditSums {

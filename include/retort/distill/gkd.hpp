@@ -60,7 +60,7 @@ struct Gkd {
   }
 
   /// How long a sampled response becomes and what ends it. It refers to this recipe's end tokens.
-  [[nodiscard]] GenerateOptions sampling(RandomKey key) const {
+  [[nodiscard]] GenerateOptions generation(RandomKey key) const {
     return {.max_tokens = max_tokens, .end_token = end_token, .key = key, .more_end_tokens = more_end_tokens};
   }
 
@@ -74,7 +74,7 @@ struct Gkd {
     check_policy(outputs);
     const Source source = outputs.choose(key.fork(0).uniform(0));
     if (chosen != nullptr) *chosen = source;
-    const GenerateOptions how = sampling(key.fork(1));
+    const GenerateOptions how = generation(key.fork(1));
     Batch result = batch;
     if (source == Source::student)
       result.responses = generate(student, batch.prompts, batch.ids, sampler, how).responses;

@@ -51,7 +51,8 @@ struct MiniLlm {
   double corpus_weight = 1;
   Index max_tokens = 256;      ///< longest sampled response
   std::int32_t end_token = 1;  ///< ends a response and is part of it
-  Index chunk_rows = 0;        ///< see HeadLossOptions
+  std::vector<std::int32_t> more_end_tokens{};  ///< others that do; a model may have several
+  Index chunk_rows = 0;                         ///< see HeadLossOptions
 
   [[nodiscard]] constexpr const char* problem() const {
     for (const char* p : {sampling.problem(), reward.problem(), returns.problem(), clip.problem()})
@@ -68,6 +69,12 @@ struct MiniLlm {
     f("single_step_weighted", single_step_weighted), f("reduction", reduction_name(reduction));
     f("corpus", corpus_loss_name(corpus)), f("corpus_weight", corpus_weight);
     f("max_tokens", max_tokens), f("end_token", end_token);
+    if (!more_end_tokens.empty()) f("more_end_tokens", more_end_tokens);
+  }
+
+  /// How long a sampled response becomes and what ends it. It refers to this setting's end tokens.
+  [[nodiscard]] GenerateOptions generation(RandomKey key) const {
+    return {.max_tokens = max_tokens, .end_token = end_token, .key = key, .more_end_tokens = more_end_tokens};
   }
 };
 

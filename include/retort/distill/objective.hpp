@@ -140,14 +140,22 @@ template <Backend B>
 
 }  // namespace detail
 
+/// Makes the observer of a part's rows, whose tokens are (rows): (tokens, student's vocabulary, teacher's).
+/// See AuditSums.
+template <Backend B>
+using RowsObserver = std::function<LogitsObserver<B>(const IndexTensor<B>&, Index, Index)>;
+
 /// The loss of `batch`'s responses; 0, with zero gradients, if they have no token. The teacher is read only
-/// (no record, no dropout); for CrossEntropy, which knows no temperature, it may be nullptr.
+/// (no record, no dropout); for CrossEntropy, which knows no temperature, it may be nullptr. `observe` sees the
+/// rows of a divergence.
 template <class O, LanguageModel Student, LanguageModel Teacher>
 [[nodiscard]] Loss<typename Student::Backend> objective_loss(const O& objective,
                                                              Context<typename Student::Backend>& context,
                                                              const Student& student, const Teacher* teacher,
                                                              const Batch& batch, const Normaliser& total,
-                                                             const ObjectiveOptions& options = {}) {
+                                                             const ObjectiveOptions& options = {},
+                                                             const RowsObserver<typename Student::Backend>&
+                                                                 observe = {}) {
   using B = typename Student::Backend;
   static_assert(Objective<O>,
                 "a divergence needs term(log_p, log_q) and pull(log_p, log_q), see "
@@ -170,9 +178,13 @@ template <class O, LanguageModel Student, LanguageModel Teacher>
       check_policy(d);
       Context<B> silent;
       const auto teacher_hidden = teacher->hidden(silent, batch.prompts, batch.responses);
+      LogitsObserver<B> look;
+      if (observe)
+        look = observe(detail::token_tensor<B>(D::name, batch.responses.tokens, student.vocabulary()),
+                       student.vocabulary(), teacher->vocabulary());
       return head_divergence(context, d, student.head(), hidden, teacher->head(), teacher_hidden.value(),
                              weights(detail::temperature_factor(options)),
-                             {.temperature = options.temperature, .chunk_rows = options.chunk_rows});
+                             {.temperature = options.temperature, .chunk_rows = options.chunk_rows}, look);
     }
   };
   if constexpr (std::same_as<O, AnyObjective>)

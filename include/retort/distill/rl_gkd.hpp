@@ -49,7 +49,8 @@ struct RlGkd {
   double decay = 0.9;          ///< of the running mean, a step, in [0, 1)
   Index max_tokens = 128;      ///< longest sampled response
   std::int32_t end_token = 1;  ///< ends a response and is part of it
-  Index chunk_rows = 0;        ///< see HeadLossOptions
+  std::vector<std::int32_t> more_end_tokens{};  ///< others that do; a model may have several
+  Index chunk_rows = 0;                         ///< see HeadLossOptions
 
   [[nodiscard]] constexpr const char* problem() const {
     if (!(alpha >= 0 && alpha <= 1)) return "alpha, the share of distillation, must lie in [0, 1]";
@@ -68,6 +69,12 @@ struct RlGkd {
     f("alpha", alpha), f("divergence", divergence), f("sampler", sampler), f("group", group);
     f("baseline", baseline_name(baseline)), f("decay", decay), f("max_tokens", max_tokens);
     f("end_token", end_token);
+    if (!more_end_tokens.empty()) f("more_end_tokens", more_end_tokens);
+  }
+
+  /// How long a sampled response becomes and what ends it. It refers to this setting's end tokens.
+  [[nodiscard]] GenerateOptions generation(RandomKey key) const {
+    return {.max_tokens = max_tokens, .end_token = end_token, .key = key, .more_end_tokens = more_end_tokens};
   }
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -40,6 +41,10 @@ class AnyModel {
     return visit([]<class M>(const M&) { return M::Family::name; });
   }
 
+  /// See `positions_of`.
+  [[nodiscard]] std::optional<Index> positions() const {
+    return visit([](const auto& m) { return positions_of(m); });
+  }
   /// See LanguageModel.
   [[nodiscard]] Index vocabulary() const {
     return visit([](const auto& m) { return m.vocabulary(); });

@@ -97,6 +97,9 @@ class Decoder {
     return take_rows(h, IndexTensor<B>::from({n}, predicting), 1, "response_positions");
   }
 
+  /// The most tokens of prompt and response together.
+  [[nodiscard]] Index positions() const { return position_.limit(); }
+
   /// See LanguageModel. The cache holds at most `positions` tokens a sequence; going on beyond is a
   /// ValueError. Throws ValueError if a response of `room` tokens would need more positions than there are
   /// (the last token of a response is not read again), so that a run does not fail at the first long sample.

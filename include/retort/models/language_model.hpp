@@ -4,6 +4,7 @@
 #include <concepts>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <span>
 
 #include "retort/autograd/context.hpp"
@@ -100,6 +101,16 @@ concept LanguageModel = requires(M& m, const M& model, Context<typename M::Backe
   /// Calls f with every parameter.
   m.each_parameter([](Parameter<typename M::Backend>&) {});
 };
+
+/// The most tokens that a model can read of prompt and response together; nothing for a model without such a
+/// limit.
+template <LanguageModel M>
+[[nodiscard]] std::optional<Index> positions_of(const M& model) {
+  if constexpr (requires { model.positions(); })
+    return model.positions();
+  else
+    return std::nullopt;
+}
 
 /// A LanguageModel that reads several more tokens of each live sequence in one pass, which together with
 /// `DecodeState::rewind` lets it judge tokens that somebody else proposes (speculative decoding).

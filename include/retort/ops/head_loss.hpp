@@ -1,6 +1,8 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "retort/autograd/context.hpp"
@@ -61,6 +63,13 @@ struct HeadLossOptions {
   Index chunk_rows = 0;    ///< rows whose logits are in memory at once; 0: as many as fit in `chunk_bytes`
   Index chunk_bytes = 52 << 20;  ///< of logits, both models' together
 };
+
+/// Looks at a chunk of logits before they become gradients: (first row, rows, student's logits (rows, student
+/// vocabulary), teacher's logits (rows, teacher vocabulary)), rows `logits_stride` apart. For measurements;
+/// called in the order of rows, before the loss returns.
+template <Backend B>
+using LogitsObserver =
+    std::function<void(Index, Index, const typename B::Scalar*, const typename B::Scalar*)>;
 
 namespace detail {
 
@@ -193,7 +202,8 @@ template <class Divergence, Backend B>
                                           const Head<B>& student, const Variable<B>& hidden,
                                           const Head<B>& teacher, const TensorOf<B>& teacher_hidden,
                                           const StatisticTensor<B>& weights,
-                                          const HeadLossOptions& options = {}) {
+                                          const HeadLossOptions& options = {},
+                                          const LogitsObserver<B>& observe = {}) {
   using T = typename B::Scalar;
   if (teacher_hidden.rank() != 2 || teacher_hidden.shape()[1] != teacher.width() ||
       teacher_hidden.shape()[0] != hidden.shape()[0])
@@ -204,16 +214,20 @@ template <class Divergence, Backend B>
     fail<ValueError>("head_divergence", "temperature {}, expected > 0", options.temperature);
   const Index vs = student.vocabulary(), vt = teacher.vocabulary();
   const Index chunk = detail::chunk_of(options, (vs + vt) * static_cast<Index>(sizeof(T)));
-  return detail::head_loss(
+  const auto looked = std::make_shared<bool>(!observe);  // a second pass, in backward(), is not observed
+  auto out = detail::head_loss<B>(
       context, "head_divergence", student, hidden, weights, chunk,
       [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
         TensorOf<B> scratch({n, logits_stride<B>(vt)});  // the teacher's logits
         project(teacher, n, teacher_hidden.data() + first * teacher.width(), scratch.data());
+        if (!*looked) observe(first, n, logits, std::as_const(scratch).data());
         kernels::row_loss(
             typename B::Device{}, divergence,
             {n, vs, vt, options.temperature, gradient, logits_stride<B>(vs), logits_stride<B>(vt)}, logits,
             scratch.data(), w, loss);
       });
+  *looked = true;
+  return out;
 }
 
 /// Sum over rows of weights[r] * -log softmax(project(hidden))[targets[r]]; ignored positions have weight 0.

@@ -38,13 +38,6 @@ struct PolicyLoss {
   std::vector<double> term;             ///< value of the token term
 };
 
-/// Looks at a chunk of logits before they become gradients: (first row, rows, student's logits (rows, student
-/// vocabulary), teacher's logits (rows, teacher vocabulary)), rows `logits_stride` apart. For measurements;
-/// called in the order of rows, before head_policy_loss returns.
-template <Backend B>
-using LogitsObserver =
-    std::function<void(Index, Index, const typename B::Scalar*, const typename B::Scalar*)>;
-
 /// Sum over rows r of weights[r] * (divergence_weights[r] * D(p_r || q_r) + term(r, log q_r(tokens[r]))): as
 /// `head_divergence`, with a function of the sampled token's log-probability beside the divergence. Policy
 /// gradients, importance weights and their clipping are such functions; a cross-entropy is term = -log q.

@@ -5,6 +5,7 @@
 
 #include "retort/data/batches.hpp"
 #include "retort/distill/adaptive_fraction.hpp"
+#include "retort/generate/room.hpp"
 #include "retort/io/batch_tensors.hpp"
 #include "retort/training/run_loop.hpp"
 #include "retort/training/step.hpp"
@@ -54,7 +55,7 @@ class AdaptiveMethod {
                       buffer_.size() >= how_.capacity);
     if (source == AdaptiveSource::fresh) {
       batch.responses =
-          generate(student_, batch.prompts, batch.ids, recipe_.sampler, recipe_.sampling(at.key.fork(1)))
+          generate(student_, batch.prompts, batch.ids, recipe_.sampler, recipe_.generation(at.key.fork(1)))
               .responses;
       keep(batch);
     } else if (source == AdaptiveSource::buffer) {
@@ -123,6 +124,8 @@ RunResult run_adaptive(RunFolder& folder, const Gkd<O, FromData, S>& recipe, con
                        const nlohmann::json& config = nlohmann::json::object(),
                        const std::function<nlohmann::json()>& evaluate = {}) {
   check_policy(how);
+  require_room("adaptive", "student", student, data, recipe.max_tokens);
+  require_room("adaptive", "teacher", teacher, data, recipe.max_tokens);
   detail::AdaptiveMethod<O, S, Student, Teacher, Policy> method(recipe, how, student, teacher, optimizer,
                                                                 data, validation, validate_every, options);
   nlohmann::json description = to_json(recipe);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "retort/eval/repetition.hpp"
+#include "retort/generate/room.hpp"
 #include "retort/training/minillm_step.hpp"
 #include "retort/training/rollout_store.hpp"
 #include "retort/training/run_loop.hpp"
@@ -50,8 +51,7 @@ class MiniLlmMethod {
     const Rollouts batch = store_.next(
         at.step,
         [&](RandomKey key, const Batch& prompts) {
-          return roll_out(student_, teacher_, prompts, how_.sampling,
-                          {.max_tokens = how_.max_tokens, .end_token = how_.end_token, .key = key});
+          return roll_out(student_, teacher_, prompts, how_.sampling, how_.generation(key));
         },
         sampling_seconds);
     std::optional<Batch> corpus;
@@ -91,7 +91,8 @@ class MiniLlmMethod {
 /// Trains `student` by MiniLLM on `prompts` (whose responses are not looked at) in `folder`, as
 /// `run_training` does by GKD's recipes. `corpus`, which may be nullptr, is what CorpusLoss learns. The
 /// rollouts are part of the checkpoint: a run that was killed while it sampled or between updates continues
-/// bit-identical. Throws ValueError for settings out of range, and what `run_loop` throws.
+/// bit-identical. Throws ValueError for settings out of range and for a prompt that leaves no room for a
+/// response, and what `run_loop` throws.
 template <class S, LanguageModel Student, LanguageModel Teacher, class Policy>
 RunResult run_minillm(RunFolder& folder, const MiniLlm<S>& how, const MiniLlmPhases& phases, Student& student,
                       const Teacher& teacher, Optimizer<Policy, typename Student::Backend>& optimizer,
@@ -101,6 +102,8 @@ RunResult run_minillm(RunFolder& folder, const MiniLlm<S>& how, const MiniLlmPha
   check_policy(how);
   detail::MiniLlmMethod<S, Student, Teacher, Policy> method(how, phases, student, teacher, optimizer, prompts,
                                                             corpus, options);
+  require_room("minillm", "student", student, prompts, how.max_tokens);
+  require_room("minillm", "teacher", teacher, prompts, how.max_tokens);
   nlohmann::json recipe = to_json(how);
   recipe["phases"] = to_json(phases);
   nlohmann::json inputs = detail::inputs_of_run(prompts, &teacher);

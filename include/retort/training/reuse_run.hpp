@@ -6,6 +6,7 @@
 #include "retort/distill/gkd.hpp"
 #include "retort/distill/reuse.hpp"
 #include "retort/eval/repetition.hpp"
+#include "retort/generate/room.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/training/accumulate.hpp"
 #include "retort/training/rollout_store.hpp"
@@ -88,7 +89,7 @@ class ReuseMethod {
   RolloutStore store_;
 
   [[nodiscard]] Rollouts sample(RandomKey key, const Batch& prompts) const {
-    Generated own = generate(student_, prompts.prompts, prompts.ids, recipe_.sampler, recipe_.sampling(key));
+    Generated own = generate(student_, prompts.prompts, prompts.ids, recipe_.sampler, recipe_.generation(key));
     // The teacher's log-probabilities are not needed; the sampler's filters are: weights are by what q_old
     // gave.
     return {{prompts.prompts, std::move(own.responses), prompts.ids},
@@ -102,7 +103,7 @@ class ReuseMethod {
 
 /// On-policy distillation as `run_training` does it with a recipe of FromStudent, but each sample serves
 /// several updates (see Reuse). The store of samples is part of the checkpoint. Throws ValueError if the
-/// phases exceed the bound of staleness.
+/// phases exceed the bound of staleness, and for a prompt that leaves no room for a response.
 template <class D, class S, LanguageModel Student, LanguageModel Teacher, class Policy>
 RunResult run_reuse(RunFolder& folder, const Gkd<D, FromStudent, S>& recipe, const Reuse& reuse,
                     Student& student, const Teacher& teacher,
@@ -113,6 +114,8 @@ RunResult run_reuse(RunFolder& folder, const Gkd<D, FromStudent, S>& recipe, con
   check_policy(recipe.divergence);
   detail::ReuseMethod<D, S, Student, Teacher, Policy> method(recipe, reuse, student, teacher, optimizer,
                                                              prompts, options);
+  require_room("reuse", "student", student, prompts, recipe.max_tokens);
+  require_room("reuse", "teacher", teacher, prompts, recipe.max_tokens);
   nlohmann::json description = to_json(recipe);
   description["reuse"] = to_json(reuse);
   return run_loop(folder, method, parameters(student), optimizer, options, description,

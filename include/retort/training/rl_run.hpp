@@ -8,6 +8,7 @@
 #include "retort/data/batches.hpp"
 #include "retort/distill/rl_gkd.hpp"
 #include "retort/eval/repetition.hpp"
+#include "retort/generate/room.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/training/accumulate.hpp"
 #include "retort/training/run_loop.hpp"
@@ -101,9 +102,7 @@ class RlGkdMethod {
     Batch samples = repeat_prompts(prompts, how_.group);
     const double began = steady_seconds();
     samples.responses =
-        generate(student_, samples.prompts, samples.ids, how_.sampler,
-                 {.max_tokens = how_.max_tokens, .end_token = how_.end_token, .key = at.key.fork(1)})
-            .responses;
+        generate(student_, samples.prompts, samples.ids, how_.sampler, how_.generation(at.key.fork(1))).responses;
     const double sampling_seconds = steady_seconds() - began;
     std::vector<double> rewards(static_cast<std::size_t>(samples.size()), 0);
     if (how_.alpha < 1) {
@@ -176,8 +175,8 @@ class RlGkdMethod {
 /// Trains `student` by RL + GKD on `prompts` (whose responses are not looked at) in `folder`, as
 /// `run_training` does by GKD's recipes; a step samples how.group responses to each of RunOptions::batch_size
 /// prompts. A step whose rewards fail (an exception, a wrong number of them, one that is not finite) is
-/// dropped with a notice; after `limits.failures_in_a_row` of them the run ends with a ValueError. `teacher`
-/// may be nullptr if alpha is 0.
+/// dropped with a notice; after `limits.failures_in_a_row` of them the run ends with a ValueError. So does,
+/// before the first step, a prompt that leaves no room for a response. `teacher` may be nullptr if alpha is 0.
 template <class D, class S, LanguageModel Student, LanguageModel Teacher, class Policy>
 RunResult run_rl_gkd(RunFolder& folder, const RlGkd<D, S>& how, const Reward& reward, Student& student,
                      const Teacher* teacher, Optimizer<Policy, typename Student::Backend>& optimizer,
@@ -185,6 +184,8 @@ RunResult run_rl_gkd(RunFolder& folder, const RlGkd<D, S>& how, const Reward& re
                      const nlohmann::json& config = nlohmann::json::object(),
                      const std::function<nlohmann::json()>& evaluate = {}, const RlRunOptions& limits = {}) {
   check_policy(how);
+  require_room("rl_gkd", "student", student, prompts, how.max_tokens);
+  if (teacher != nullptr) require_room("rl_gkd", "teacher", *teacher, prompts, how.max_tokens);
   detail::RlGkdMethod<D, S, Student, Teacher, Policy> method(
       how, reward, student, teacher, optimizer,
       Batches(prompts, {.seed = options.seed, .batch_size = options.batch_size}), limits);

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cmath>
+#include <utility>
 
 #include "retort/distill/gkd.hpp"
+#include "retort/io/progress.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/optim/optimizer.hpp"
 #include "retort/training/accumulate.hpp"
@@ -16,6 +18,7 @@ struct StepReport {
   double gradient_norm = 0;  ///< before clipping
   Index tokens = 0;          ///< response tokens trained on
   Source source = Source::data;
+  double sampling_seconds = 0;  ///< of drawing the responses
 };
 
 namespace detail {
@@ -49,21 +52,27 @@ template <class Recipe, class Student, class Teacher>
 
 /// One step of GKD's algorithm 1 and of every recipe that is a case of it. `key` belongs to the step: the
 /// same key, batch and weights give the same step. Throws NumericError, before the weights are touched, when
-/// the loss or a gradient is not finite, naming the first op that made it so.
+/// the loss or a gradient is not finite, naming the first op that made it so. `observe` sees the rows of a
+/// divergence, once.
 template <class Recipe, LanguageModel Student, LanguageModel Teacher, class Policy>
 StepReport training_step(const Recipe& recipe, const Student& student, const Teacher* teacher,
                          Optimizer<Policy, typename Student::Backend>& optimizer, const Batch& batch,
-                         RandomKey key, const StepOptions& options = {}) {
+                         RandomKey key, const StepOptions& options = {},
+                         const RowsObserver<typename Student::Backend>& observe = {}) {
   using B = typename Student::Backend;
   StepReport report;
 
   // 1. Outputs: the data's, or sampled from the student (or the teacher). No gradient flows through sampling.
+  const double began = steady_seconds();
   const Batch on = detail::responses_of(recipe, student, teacher, batch, key, &report.source);
+  report.sampling_seconds = steady_seconds() - began;
   const Normaliser total = Normaliser::of(on.responses);
   report.tokens = total.tokens;
 
   // 2. Loss and gradient, a micro-batch at a time; every micro-batch is weighted as a part of the whole.
   optimizer.zero_grad();
+  const RowsObserver<B>* look = &observe;  // for the first look at a micro-batch only
+  const RowsObserver<B> nobody;
   const auto micro = [&](int first, int last) {
     return first == 0 && last == on.size() ? on : on.slice(first, last);
   };
@@ -71,9 +80,10 @@ StepReport training_step(const Recipe& recipe, const Student& student, const Tea
       "training_step", optimizer, on.size(), key, options,
       [&](Context<B>& context, int first, int last) {
         return objective_loss(recipe.divergence, context, student, teacher, micro(first, last), total,
-                              recipe.options);
+                              recipe.options, *std::exchange(look, &nobody));
       },
       [&](const Loss<B>& loss, int, int) {
+        look = &observe;
         if (loss.tokens > 0)
           report.mean += loss.mean * static_cast<double>(loss.tokens) / static_cast<double>(total.tokens);
       },

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
@@ -13,6 +12,8 @@
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "retort/core/clock.hpp"
 
 /// Progress of a long loop: one line redrawn in place on a terminal, a plain line now and then elsewhere.
 namespace retort {
@@ -36,11 +37,6 @@ struct ProgressOptions {
   if (s < 60) return fmt::format("{}s", s);
   if (s < 3600) return fmt::format("{}m {:02}s", s / 60, s % 60);
   return fmt::format("{}h {:02}m", s / 3600, s / 60 % 60);
-}
-
-/// Seconds on a clock that never goes back.
-[[nodiscard]] inline double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 /// Counts, and shows label, count, rate, remaining time and a note on `out`.

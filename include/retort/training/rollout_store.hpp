@@ -10,7 +10,7 @@
 #include "retort/data/batches.hpp"
 #include "retort/distill/rollouts.hpp"
 #include "retort/io/batch_tensors.hpp"
-#include "retort/io/progress.hpp"
+#include "retort/core/clock.hpp"
 
 namespace retort {
 

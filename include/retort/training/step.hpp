@@ -3,8 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include "retort/core/clock.hpp"
 #include "retort/distill/gkd.hpp"
-#include "retort/io/progress.hpp"
 #include "retort/optim/clip.hpp"
 #include "retort/optim/optimizer.hpp"
 #include "retort/training/accumulate.hpp"

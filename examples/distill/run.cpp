@@ -153,8 +153,8 @@ Outcome run(Task<B>& t) {
     return found;
   };
   const auto result = support::with_advice<retort::OtherRunError>(support::other_run_advice, [&] {
-    return retort::run_training(folder, retort::audited(t.recipe, s.audit_every), t.student, &t.teacher, optimizer, t.train, options,
-                                t.setting, evaluation);
+    return retort::run_training(folder, retort::audited(t.recipe, s.audit_every), t.student, &t.teacher,
+                                optimizer, t.train, options, t.setting, evaluation);
   });
   outcome.stopped = result.stopped;
   outcome.seconds = result.seconds;

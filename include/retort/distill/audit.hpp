@@ -41,8 +41,9 @@ struct Audit {
 };
 
 /// A recipe whose run measures itself: the metrics of every `audit_every`-th step, from the first, also have
-/// the Audit of its rows, if it minimises a divergence; 0: none. It changes nothing else, and is not a part of the run's configuration. (A type of
-/// its own, so that a program that does not measure does not compile the measurements.)
+/// the Audit of its rows, if it minimises a divergence; 0: none. It changes nothing else, and is not a part
+/// of the run's configuration. (A type of its own, so that a program that does not measure does not compile
+/// the measurements.)
 template <class Recipe>
 struct Audited : Recipe {
   Index audit_every = 1;

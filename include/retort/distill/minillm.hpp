@@ -49,8 +49,8 @@ struct MiniLlm {
   Reduction reduction = Reduction::sequence_sum;
   CorpusLoss corpus = CorpusLoss::plain;
   double corpus_weight = 1;
-  Index max_tokens = 256;      ///< longest sampled response
-  std::int32_t end_token = 1;  ///< ends a response and is part of it
+  Index max_tokens = 256;                       ///< longest sampled response
+  std::int32_t end_token = 1;                   ///< ends a response and is part of it
   std::vector<std::int32_t> more_end_tokens{};  ///< others that do; a model may have several
   Index chunk_rows = 0;                         ///< see HeadLossOptions
 

@@ -146,16 +146,13 @@ template <Backend B>
 using RowsObserver = std::function<LogitsObserver<B>(const IndexTensor<B>&, Index, Index)>;
 
 /// The loss of `batch`'s responses; 0, with zero gradients, if they have no token. The teacher is read only
-/// (no record, no dropout); for CrossEntropy, which knows no temperature, it may be nullptr. `observe` sees the
-/// rows of a divergence.
+/// (no record, no dropout); for CrossEntropy, which knows no temperature, it may be nullptr. `observe` sees
+/// the rows of a divergence.
 template <class O, LanguageModel Student, LanguageModel Teacher>
-[[nodiscard]] Loss<typename Student::Backend> objective_loss(const O& objective,
-                                                             Context<typename Student::Backend>& context,
-                                                             const Student& student, const Teacher* teacher,
-                                                             const Batch& batch, const Normaliser& total,
-                                                             const ObjectiveOptions& options = {},
-                                                             const RowsObserver<typename Student::Backend>&
-                                                                 observe = {}) {
+[[nodiscard]] Loss<typename Student::Backend> objective_loss(
+    const O& objective, Context<typename Student::Backend>& context, const Student& student,
+    const Teacher* teacher, const Batch& batch, const Normaliser& total, const ObjectiveOptions& options = {},
+    const RowsObserver<typename Student::Backend>& observe = {}) {
   using B = typename Student::Backend;
   static_assert(Objective<O>,
                 "a divergence needs term(log_p, log_q) and pull(log_p, log_q), see "

@@ -46,9 +46,9 @@ struct RlGkd {
   S sampler{};  ///< of the student's samples; the gradient of the reward is exact for the unfiltered student
   int group = 4;  ///< samples of a prompt
   Baseline baseline = Baseline::group_mean;
-  double decay = 0.9;          ///< of the running mean, a step, in [0, 1)
-  Index max_tokens = 128;      ///< longest sampled response
-  std::int32_t end_token = 1;  ///< ends a response and is part of it
+  double decay = 0.9;                           ///< of the running mean, a step, in [0, 1)
+  Index max_tokens = 128;                       ///< longest sampled response
+  std::int32_t end_token = 1;                   ///< ends a response and is part of it
   std::vector<std::int32_t> more_end_tokens{};  ///< others that do; a model may have several
   Index chunk_rows = 0;                         ///< see HeadLossOptions
 

@@ -17,11 +17,12 @@ void require_room(const char* op, const char* who, const M& model, const Batch& 
   for (int i = 0; i < prompts.size(); ++i)
     if (prompts.prompts.length(i) > longest && count++ == 0) first = i;
   if (count == 0) return;
-  fail<ValueError>(op,
-                   "the prompt of example {} has {} tokens, which leaves no room for a response of {} in the "
-                   "{} positions of the {}; so do {} of {} prompts: leave them out or ask for shorter responses",
-                   prompts.ids[static_cast<std::size_t>(first)], prompts.prompts.length(first), max_tokens,
-                   *positions, who, count, prompts.size());
+  fail<ValueError>(
+      op,
+      "the prompt of example {} has {} tokens, which leaves no room for a response of {} in the "
+      "{} positions of the {}; so do {} of {} prompts: leave them out or ask for shorter responses",
+      prompts.ids[static_cast<std::size_t>(first)], prompts.prompts.length(first), max_tokens, *positions,
+      who, count, prompts.size());
 }
 
 }  // namespace retort

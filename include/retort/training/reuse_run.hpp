@@ -89,7 +89,8 @@ class ReuseMethod {
   RolloutStore store_;
 
   [[nodiscard]] Rollouts sample(RandomKey key, const Batch& prompts) const {
-    Generated own = generate(student_, prompts.prompts, prompts.ids, recipe_.sampler, recipe_.generation(key));
+    Generated own =
+        generate(student_, prompts.prompts, prompts.ids, recipe_.sampler, recipe_.generation(key));
     // The teacher's log-probabilities are not needed; the sampler's filters are: weights are by what q_old
     // gave.
     return {{prompts.prompts, std::move(own.responses), prompts.ids},

@@ -102,7 +102,8 @@ class RlGkdMethod {
     Batch samples = repeat_prompts(prompts, how_.group);
     const double began = steady_seconds();
     samples.responses =
-        generate(student_, samples.prompts, samples.ids, how_.sampler, how_.generation(at.key.fork(1))).responses;
+        generate(student_, samples.prompts, samples.ids, how_.sampler, how_.generation(at.key.fork(1)))
+            .responses;
     const double sampling_seconds = steady_seconds() - began;
     std::vector<double> rewards(static_cast<std::size_t>(samples.size()), 0);
     if (how_.alpha < 1) {
@@ -176,7 +177,8 @@ class RlGkdMethod {
 /// `run_training` does by GKD's recipes; a step samples how.group responses to each of RunOptions::batch_size
 /// prompts. A step whose rewards fail (an exception, a wrong number of them, one that is not finite) is
 /// dropped with a notice; after `limits.failures_in_a_row` of them the run ends with a ValueError. So does,
-/// before the first step, a prompt that leaves no room for a response. `teacher` may be nullptr if alpha is 0.
+/// before the first step, a prompt that leaves no room for a response. `teacher` may be nullptr if alpha is
+/// 0.
 template <class D, class S, LanguageModel Student, LanguageModel Teacher, class Policy>
 RunResult run_rl_gkd(RunFolder& folder, const RlGkd<D, S>& how, const Reward& reward, Student& student,
                      const Teacher* teacher, Optimizer<Policy, typename Student::Backend>& optimizer,

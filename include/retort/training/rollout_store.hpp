@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "retort/core/clock.hpp"
 #include "retort/data/batches.hpp"
 #include "retort/distill/rollouts.hpp"
 #include "retort/io/batch_tensors.hpp"
-#include "retort/core/clock.hpp"
 
 namespace retort {
 

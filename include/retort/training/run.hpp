@@ -25,8 +25,8 @@ struct GkdMethod {
     using B = typename Student::Backend;
     nlohmann::json metrics;
     const auto take = [&](const RowsObserver<B>& observe) {
-      const StepReport report =
-          training_step(recipe, student, teacher, optimizer, batches.at(at.step), at.key, at.options, observe);
+      const StepReport report = training_step(recipe, student, teacher, optimizer, batches.at(at.step),
+                                              at.key, at.options, observe);
       metrics.update({{"loss", report.loss},
                       {"mean", report.mean},
                       {"tokens", report.tokens},

@@ -54,8 +54,9 @@ TEST_CASE("a prompt that leaves no room for a response is refused before the fir
                             long_prompts(), nullptr, two_steps);
         }) == "[minillm]" + rest);
   CHECK(refusal([](auto& folder, auto& student, const auto& teacher, auto& optimizer) {
-          (void)run_rl_gkd(folder, RlGkd<>{.max_tokens = 6}, [](const Batch&) { return std::vector<double>{}; },
-                           student, &teacher, optimizer, long_prompts(), two_steps);
+          (void)run_rl_gkd(
+              folder, RlGkd<>{.max_tokens = 6}, [](const Batch&) { return std::vector<double>{}; }, student,
+              &teacher, optimizer, long_prompts(), two_steps);
         }) == "[rl_gkd]" + rest);
   CHECK(refusal([](auto& folder, auto& student, const auto& teacher, auto& optimizer) {
           const Gkd<ReverseKl, FromStudent> recipe{.max_tokens = 6};
@@ -67,9 +68,9 @@ TEST_CASE("a prompt that leaves no room for a response is refused before the fir
           (void)run_adaptive(folder, recipe, AdaptiveFraction{}, student, teacher, optimizer, long_prompts(),
                              tiny_batch(2), 1, two_steps);
         }) == "[adaptive]" + rest);
-  const auto gkd = [](const auto& recipe) {
-    return [=](auto& folder, auto& student, const auto& teacher, auto& optimizer) mutable {
-      recipe.max_tokens = 6;
+  const auto gkd = [](auto recipe) {
+    recipe.max_tokens = 6;
+    return [recipe](auto& folder, auto& student, const auto& teacher, auto& optimizer) {
       (void)run_training(folder, recipe, student, &teacher, optimizer, long_prompts(), two_steps);
     };
   };

@@ -49,11 +49,6 @@ nlohmann::json description(const Settings& s) {
           {"seeds", s.seeds}};
 }
 
-std::vector<Point> in_percent(std::vector<Point> points) {
-  for (Point& p : points) p.y *= 100;
-  return points;
-}
-
 }  // namespace
 
 template <retort::Backend B>
@@ -107,10 +102,10 @@ void compare(const Settings& settings) {
       const Trained trained = experiment.run(
           {folder + entrant.name, settings.rate, settings.steps, seed + 1000}, entrant, model, &teacher);
       measure(entrant.name, model, trained);
-      report.accuracy.push_back({entrant.name, seed, in_percent(trained.curve)});
+      report.accuracy.push_back({entrant.name, seed, trained.curve});
     }
   }
-  report.accuracy.push_back({"teacher", settings.first_seed, {{0, 100 * experiment.validate(teacher)}}});
+  report.accuracy.push_back({"teacher", settings.first_seed, {{0, 0, experiment.validate(teacher)}}});
   fmt::print("\n");
   write_report(report, settings.out, settings.ablate ? "ablations" : "results");
 }

@@ -61,7 +61,8 @@ Trained Experiment<B>::run(const Plan& plan, const Entrant& entrant, Model& mode
   if (result.stopped) throw support::Stopped{};
   Trained out{.seconds = result.seconds};
   for (const auto& e : result.evaluations)
-    out.curve.push_back({e.at("step").get<double>(), e.at("accuracy").get<double>()});
+    out.curve.push_back(
+        {e.at("step").get<std::int64_t>(), e.at("step").get<double>(), e.at("accuracy").get<double>()});
   return out;
 }
 

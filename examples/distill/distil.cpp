@@ -9,6 +9,7 @@
 #include "retort/core/parallel.hpp"
 #include "retort/io/policy_json.hpp"
 #include "retort/optim/schedules.hpp"
+#include "support/curves.hpp"
 #include "support/program.hpp"
 #include "support/tokens.hpp"
 
@@ -115,7 +116,7 @@ int distil(const Settings& s) {
   fmt::print("{}\n", export_student(s, student));
   const fs::path picture = fs::path(s.out) / "curve.png";
   const std::string why_not = support::run_gnuplot(curve_program(outcome, picture), picture);
-  fmt::print("{}\n", why_not.empty() ? "picture: " + picture.string() : "no picture: " + why_not);
+  fmt::print("{}\n", support::picture_line(picture, why_not));
   return 0;
 }
 

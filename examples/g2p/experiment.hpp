@@ -18,8 +18,8 @@ using Model = retort::EncoderDecoder<B, retort::T5v11>;
 
 /// A finished training run.
 struct Trained {
-  double seconds = 0;                  ///< of training steps
-  std::vector<CurvePoint> curve = {};  ///< evaluations on validation words on the way
+  double seconds = 0;                           ///< of training steps
+  std::vector<support::CurvePoint> curve = {};  ///< evaluations on validation words on the way
 };
 
 /// Data, vocabulary and settings of the experiment, and what is done with them on a backend. Its members are

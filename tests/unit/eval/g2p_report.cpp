@@ -9,6 +9,7 @@
 #include "folder.hpp"
 
 using namespace g2p;
+using namespace support;
 using namespace retort::test;
 namespace fs = std::filesystem;
 
@@ -90,12 +91,12 @@ TEST_CASE("the JSON has every row, the means, the curves and the settings, and n
 TEST_CASE("curves of one label are averaged over their seeds, at the steps that all have") {
   auto curves = small_report().curves;
   curves[1].points.push_back({300, 30, 0.5});
-  curves[1].points[1].seconds = 14;
+  curves[1].points[1].x = 14;
   const auto means = averaged(curves);
   REQUIRE(means.size() == 2);
   REQUIRE(means[0].points.size() == 3);
-  CHECK(means[0].points[1].seconds == Approx(12));
-  CHECK(means[0].points[2].wer == Approx(0.72));
+  CHECK(means[0].points[1].x == Approx(12));
+  CHECK(means[0].points[2].y == Approx(0.72));
 }
 
 TEST_CASE("the report writes its files and names the picture last") {
@@ -121,10 +122,13 @@ TEST_CASE(
   const Folder folder("report's ");  // a name that needs quoting
   const auto picture = folder.path / "curves.png";
   std::ofstream(picture) << "old";
-  CHECK(draw_picture(small_report().curves, picture, "no-such-gnuplot") == "gnuplot is not installed");
-  CHECK(draw_picture(small_report().curves, picture, "false") == "gnuplot failed: it says nothing");
-  CHECK(draw_picture(small_report().curves, picture, "cat") != "");
-  CHECK(draw_picture({}, picture) == "there are no curves to draw");
+  const auto drawn_by = [&](const std::string& gnuplot) {
+    return draw_curves(small_report().curves, axes_of(small_report().curves), picture, gnuplot);
+  };
+  CHECK(drawn_by("no-such-gnuplot") == "gnuplot is not installed");
+  CHECK(drawn_by("false") == "gnuplot failed: it says nothing");
+  CHECK(drawn_by("cat") != "");
+  CHECK(draw_curves({}, {}, picture) == "there are no curves to draw");
   CHECK(contents(picture) == "old");
   CHECK(std::distance(fs::directory_iterator(folder.path), {}) == 2);
 }

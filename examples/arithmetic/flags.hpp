@@ -4,6 +4,7 @@
 
 #include "arithmetic/settings.hpp"
 #include "support/optimizer.hpp"
+#include "support/training_flags.hpp"
 
 /// The command line of the experiment.
 namespace arithmetic {
@@ -11,10 +12,8 @@ namespace arithmetic {
 namespace detail {
 
 inline void size_flags(const support::FlagGroup& group, const std::string& who, ModelSize& size) {
-  group.positive("--" + who + "-width", size.width, "width of the residual stream");
+  support::add_size_flags(group, who, size);
   group.positive("--" + who + "-layers", size.layers, "blocks");
-  group.positive("--" + who + "-heads", size.heads, "attention heads");
-  group.positive("--" + who + "-hidden", size.hidden, "width of the feed-forward");
 }
 
 }  // namespace detail
@@ -22,14 +21,10 @@ inline void size_flags(const support::FlagGroup& group, const std::string& who, 
 /// Adds all flags. `--quick` and `--full` change defaults; call `apply_form` before parsing, see main.
 inline void add_flags(CLI::App& app, Settings& s) {
   const support::FlagGroup general{app};
-  general.add("--out", s.out,
-              "folder for runs, results and pictures; a run in it that was cut short is continued");
-  app.add_option("--teacher", s.teacher_folder,
-                 "run folder of a trained teacher to use instead of training one");
+  support::add_run_flags(app, s);
   general.flag("--quick", s.quick, "the short form: minutes on two cores, smaller numbers");
   general.flag("--full", s.full, "longer training and three seeds; mean and deviation");
   general.flag("--ablate", s.ablate, "MiniLLM as in the paper and without its parts, instead of the recipes");
-  general.flag("--fresh", s.fresh, "begin anew: remove the files of the same runs in --out");
 
   const support::FlagGroup data{app, "Data"};
   app.add_option("--data", s.data, "folder with GSM8K's train.jsonl and test.jsonl, instead of the generator")
@@ -55,8 +50,7 @@ inline void add_flags(CLI::App& app, Settings& s) {
                              "minillm_paper", "minillm_reference", "rl_gkd", "no_length_normalisation",
                              "no_teacher_mixing", "no_single_step"}));
   recipes.add("--alphas", s.alphas, "of rl_gkd: share of distillation, 1 has no reward")->delimiter(',');
-  recipes.positive("--seeds", s.seeds, "how often every student is trained");
-  recipes.not_negative("--first-seed", s.first_seed, "the first of them");
+  support::add_seed_flags(recipes, s);
   recipes.positive("--temperature", s.temperature, "of GKD's samples");
   recipes.positive("--group", s.group, "of rl_gkd: samples of a prompt");
   recipes.positive("--phase", s.phase, "of MiniLLM: batches sampled at a time");
@@ -70,19 +64,8 @@ inline void add_flags(CLI::App& app, Settings& s) {
   models.in("--dropout", s.dropout, 0, 0.99, "of both models while they train");
 
   const support::FlagGroup training{app, "Training"};
-  training.positive("--teacher-steps", s.teacher_steps, "optimizer steps of the teacher");
-  training.positive("--sft-steps", s.sft_steps, "optimizer steps of the student's supervised start");
-  training.positive("--steps", s.steps, "optimizer steps of every recipe");
-  training.positive("--batch", s.batch_size, "responses a step");
-  training.not_negative("--micro-batch", s.micro_batch, "responses in memory at once; 0: the whole batch");
-  training.positive("--teacher-rate", s.teacher_rate, "learning rate of the teacher");
-  training.positive("--sft-rate", s.sft_rate, "learning rate of the supervised start");
-  training.positive("--rate", s.rate, "learning rate of every recipe");
-  training.one_of("--schedule", s.schedule, {"constant", "linear", "cosine", "inverse_sqrt"},
-                  "constant, linear, cosine or inverse_sqrt");
-  training.in("--warm-up", s.warm_up, 0, 1, "share of the steps in which the rate rises");
+  support::add_training_flags(training, s, "responses");
   support::add_adamw_flags(training, s.adamw);
-  training.positive("--clip", s.clip_norm, "largest norm of the gradient");
   support::add_device_flags(app, s.device, "Training");
 
   const support::FlagGroup evaluation{app, "Evaluation"};

@@ -3,7 +3,8 @@
 #include <string>
 
 #include "g2p/settings.hpp"
-#include "support/flags.hpp"
+#include "support/optimizer.hpp"
+#include "support/training_flags.hpp"
 
 /// The command line of the experiment.
 namespace g2p {
@@ -11,11 +12,9 @@ namespace g2p {
 namespace detail {
 
 inline void size_flags(const support::FlagGroup& group, const std::string& who, ModelSize& size) {
-  group.positive("--" + who + "-width", size.width, "width of the residual stream");
+  support::add_size_flags(group, who, size);
   group.positive("--" + who + "-encoder-layers", size.encoder_layers, "encoder blocks");
   group.positive("--" + who + "-decoder-layers", size.decoder_layers, "decoder blocks");
-  group.positive("--" + who + "-heads", size.heads, "attention heads");
-  group.positive("--" + who + "-hidden", size.hidden, "width of the feed-forward");
 }
 
 }  // namespace detail
@@ -24,13 +23,9 @@ inline void size_flags(const support::FlagGroup& group, const std::string& who, 
 inline void add_flags(CLI::App& app, Settings& s) {
   const support::FlagGroup general{app};
   general.add("--data", s.data, "pronouncing dictionary: festival's cmudict or the plain cmudict format");
-  general.add("--out", s.out,
-              "folder for runs, results and picture; a run in it that was cut short is continued");
-  app.add_option("--teacher", s.teacher_folder,
-                 "run folder of a trained teacher to use instead of training one");
+  support::add_run_flags(app, s);
   general.flag("--quick", s.quick, "the short form: minutes on two cores");
   general.flag("--full", s.full, "three seeds, seven divergences, lambda 0, 0.5 and 1; mean and deviation");
-  general.flag("--fresh", s.fresh, "begin anew: remove the files of the same runs in --out");
   general.positive("--most-letters", s.most_letters, "longer words are skipped and counted");
   general.positive("--most-phonemes", s.most_phonemes, "longer pronunciations are skipped and counted");
 
@@ -47,8 +42,7 @@ inline void add_flags(CLI::App& app, Settings& s) {
   app.add_option("--lambdas", s.lambdas, "student's share of the outputs in gkd")
       ->delimiter(',')
       ->group("Recipes");
-  recipes.positive("--seeds", s.seeds, "how often every student is trained");
-  recipes.not_negative("--first-seed", s.first_seed, "the first of them");
+  support::add_seed_flags(recipes, s);
   recipes.positive("--temperature", s.temperature, "of sampled outputs");
   recipes.not_negative("--top-k", s.top_k,
                        "sampled outputs are drawn from the K most probable tokens; 0: all");
@@ -66,18 +60,7 @@ inline void add_flags(CLI::App& app, Settings& s) {
   models.positive("--max-distance", s.max_distance, "from here on distances share a bucket");
 
   const support::FlagGroup training{app, "Training"};
-  training.positive("--teacher-steps", s.teacher_steps, "optimizer steps of the teacher");
-  training.positive("--sft-steps", s.sft_steps, "optimizer steps of the student's supervised start");
-  training.positive("--steps", s.steps, "optimizer steps of every recipe");
-  training.positive("--batch", s.batch_size, "words a step");
-  training.not_negative("--micro-batch", s.micro_batch, "words in memory at once; 0: the whole batch");
-  training.positive("--teacher-rate", s.teacher_rate, "learning rate of the teacher");
-  training.positive("--sft-rate", s.sft_rate, "learning rate of the supervised start");
-  training.positive("--rate", s.rate, "learning rate of every recipe");
-  training.one_of("--schedule", s.schedule, {"constant", "linear", "cosine", "inverse_sqrt"},
-                  "constant, linear, cosine or inverse_sqrt");
-  training.in("--warm-up", s.warm_up, 0, 1, "share of the steps in which the rate rises");
-  training.positive("--clip", s.clip_norm, "largest norm of the gradient");
+  support::add_training_flags(training, s, "words");
   support::add_optimizer_flags(training, s.optimizer);
   support::add_device_flags(app, s.device, "Training");
 

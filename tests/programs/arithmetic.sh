@@ -2,9 +2,7 @@
 # Usage: arithmetic.sh CASE PROGRAM FOLDER: runs examples/arithmetic's program with tiny models.
 set -euo pipefail
 case=$1 program=$2 folder=$3
-rm -rf "$folder"
-mkdir -p "$folder"
-cd "$folder"
+. "$(dirname "${BASH_SOURCE[0]}")/frame.sh" "$folder"
 
 sizes="--teacher-width 16 --teacher-heads 2 --teacher-hidden 32 --teacher-layers 1
   --student-width 8 --student-heads 2 --student-hidden 16 --student-layers 1
@@ -12,17 +10,7 @@ sizes="--teacher-width 16 --teacher-heads 2 --teacher-hidden 32 --teacher-layers
   --evaluation-seeds 2 --positions 120 --max-tokens 64"
 arithmetic() { "$program" --out runs $sizes --teacher-steps 6 --sft-steps 4 --steps 4 "$@"; }
 
-failed() { echo "FAILED: $*" >&2; exit 1; }
-
-# expect_error TEXT ARGUMENTS...: status 2 and one line on standard error that has TEXT in it.
-expect_error() {
-  local text=$1 status=0
-  shift
-  arithmetic "$@" >out.txt 2>err.txt || status=$?
-  [ $status = 2 ] || failed "status $status instead of 2: $* ($(cat err.txt))"
-  grep -qF -- "$text" err.txt || failed "no '$text' in the message of: $*: $(cat err.txt)"
-  [ "$(grep -vc ' steps  ' err.txt)" = 1 ] || failed "more than one line beside the progress: $(cat err.txt)"
-}
+expect_error() { refuses "$1" arithmetic "${@:2}"; }
 
 case $case in
 results)

@@ -3,23 +3,12 @@
 # MODEL_FILES is the helper of model_files.cpp, TESTS the folder tests/ with the models of tests/parity.
 set -euo pipefail
 case=$1 program=$2 model_files=$3 tests=$4 folder=$5
-rm -rf "$folder"
-mkdir -p "$folder"
-cd "$folder"
+. "$(dirname "${BASH_SOURCE[0]}")/frame.sh" "$folder"
 
 convert() { "$program" "$@" >out.txt 2>err.txt || failed "status $? of: $* ($(cat err.txt))"; }
-failed() { echo "FAILED: $*" >&2; exit 1; }
 same() { "$model_files" compare "$1/model.safetensors" "$2/model.safetensors" || failed "$3: $1 and $2 differ"; }
 
-# expect_error TEXT ARGUMENTS...: status 2 and one line on standard error that has TEXT in it.
-expect_error() {
-  local text=$1 status=0
-  shift
-  "$program" "$@" >out.txt 2>err.txt || status=$?
-  [ $status = 2 ] || failed "status $status instead of 2: $* ($(cat err.txt))"
-  grep -qF -- "$text" err.txt || failed "no '$text' in the message of: $*: $(cat err.txt)"
-  [ "$(wc -l <err.txt)" = 1 ] || failed "not one line: $(cat err.txt)"
-}
+expect_error() { refuses "$1" "$program" "${@:2}"; }
 
 case $case in
 round_trip)

@@ -3,11 +3,7 @@
 # distillation brings the student nearer to its teacher.
 set -euo pipefail
 program=$1 folder=$2
-rm -rf "$folder"
-mkdir -p "$folder"
-cd "$folder"
-
-failed() { echo "FAILED: $*" >&2; exit 1; }
+. "$(dirname "${BASH_SOURCE[0]}")/frame.sh" "$folder"
 
 "$program" >out.txt 2>err.txt || failed "status $?: $(cat out.txt err.txt)"
 [ "$(grep -c '^gradient check' out.txt)" = 3 ] || failed "not three gradient checks: $(cat out.txt)"

@@ -2,9 +2,7 @@
 # Usage: g2p.sh CASE PROGRAM FOLDER: runs examples/g2p's program on a small dictionary made here.
 set -euo pipefail
 case=$1 program=$2 folder=$3
-rm -rf "$folder"
-mkdir -p "$folder"
-cd "$folder"
+. "$(dirname "${BASH_SOURCE[0]}")/frame.sh" "$folder"
 
 # 1,000 words of two to seven letters, each letter with one sound.
 awk 'BEGIN {
@@ -27,17 +25,7 @@ sizes="--teacher-width 16 --teacher-heads 2 --teacher-hidden 32 --teacher-encode
   --batch 16 --evaluation-words 20 --curve-words 10 --curve-points 4"
 g2p() { "$program" --data words.dict --out runs $sizes --teacher-steps 20 --sft-steps 12 --steps 8 "$@"; }
 
-failed() { echo "FAILED: $*" >&2; exit 1; }
-
-# expect_error TEXT ARGUMENTS...: status 2 and one line on standard error that has TEXT in it.
-expect_error() {
-  local text=$1 status=0
-  shift
-  g2p "$@" >out.txt 2>err.txt || status=$?
-  [ $status = 2 ] || failed "status $status instead of 2: $* ($(cat err.txt))"
-  grep -qF -- "$text" err.txt || failed "no '$text' in the message of: $*: $(cat err.txt)"
-  [ "$(grep -vc ' steps  ' err.txt)" = 1 ] || failed "more than one line beside the progress: $(cat err.txt)"
-}
+expect_error() { refuses "$1" g2p "${@:2}"; }
 
 case $case in
 results)

@@ -3,9 +3,7 @@
 # MODEL_FILES is the helper of model_files.cpp, TESTS the folder tests/ with the tokenizers of tests/parity.
 set -euo pipefail
 case=$1 program=$2 model_files=$3 tests=$4 folder=$5
-rm -rf "$folder"
-mkdir -p "$folder"
-cd "$folder"
+. "$(dirname "${BASH_SOURCE[0]}")/frame.sh" "$folder"
 
 # A model with a tokenizer of its vocabulary: rotary positions, learned positions, an encoder-decoder.
 model() {  # FAMILY TOKENIZER
@@ -18,17 +16,7 @@ model gpt2 gpt2
 model t5_v1_1 t5
 
 generate() { "$program" --quiet --max-tokens 12 "$@"; }
-failed() { echo "FAILED: $*" >&2; exit 1; }
-
-# expect_error TEXT ARGUMENTS...: status 2 and one line on standard error that has TEXT in it.
-expect_error() {
-  local text=$1 status=0
-  shift
-  generate "$@" >out.txt 2>err.txt || status=$?
-  [ $status = 2 ] || failed "status $status instead of 2: $* ($(cat err.txt))"
-  grep -qF -- "$text" err.txt || failed "no '$text' in the message of: $*: $(cat err.txt)"
-  [ "$(wc -l <err.txt)" = 1 ] || failed "not one line: $(cat err.txt)"
-}
+expect_error() { refuses "$1" generate "${@:2}"; }
 
 tokens() { grep -o '"tokens":\[[^]]*\]' "$1"; }
 # How many tokens the model read, of the summary.

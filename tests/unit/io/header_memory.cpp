@@ -16,11 +16,22 @@ namespace {
 
 std::atomic<std::size_t> live_bytes{0}, most_bytes{0};
 
-void* counted(void* memory) {
-  if (memory == nullptr) throw std::bad_alloc();
+void* counted(void* memory) noexcept {
+  if (memory == nullptr) return nullptr;
   const std::size_t live = live_bytes += ::malloc_usable_size(memory);
   for (std::size_t most = most_bytes; live > most && !most_bytes.compare_exchange_weak(most, live);) {
   }
+  return memory;
+}
+void* take(std::size_t bytes) noexcept {
+  return counted(std::malloc(bytes == 0 ? 1 : bytes));
+}
+void* take(std::size_t bytes, std::align_val_t alignment) noexcept {
+  const auto step = static_cast<std::size_t>(alignment);
+  return counted(std::aligned_alloc(step, (bytes + step - 1) / step * step));
+}
+void* or_throw(void* memory) {
+  if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
 void give_back(void* memory) noexcept {
@@ -30,24 +41,53 @@ void give_back(void* memory) noexcept {
 
 }  // namespace
 
-// All of this program: the other forms call these.
+// All of this program. Every form is here: a sanitizer has its own of those that are not, and they must fit.
 void* operator new(std::size_t bytes) {
-  return counted(std::malloc(bytes == 0 ? 1 : bytes));
+  return or_throw(take(bytes));
+}
+void* operator new[](std::size_t bytes) {
+  return or_throw(take(bytes));
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return take(bytes);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return take(bytes);
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  const auto step = static_cast<std::size_t>(alignment);
-  return counted(std::aligned_alloc(step, (bytes + step - 1) / step * step));
+  return or_throw(take(bytes, alignment));
+}
+void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  return or_throw(take(bytes, alignment));
 }
 void operator delete(void* memory) noexcept {
+  give_back(memory);
+}
+void operator delete[](void* memory) noexcept {
   give_back(memory);
 }
 void operator delete(void* memory, std::size_t) noexcept {
   give_back(memory);
 }
+void operator delete[](void* memory, std::size_t) noexcept {
+  give_back(memory);
+}
 void operator delete(void* memory, std::align_val_t) noexcept {
   give_back(memory);
 }
+void operator delete[](void* memory, std::align_val_t) noexcept {
+  give_back(memory);
+}
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+  give_back(memory);
+}
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
+  give_back(memory);
+}
+void operator delete(void* memory, const std::nothrow_t&) noexcept {
+  give_back(memory);
+}
+void operator delete[](void* memory, const std::nothrow_t&) noexcept {
   give_back(memory);
 }
 

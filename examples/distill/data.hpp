@@ -27,16 +27,19 @@ struct DataOptions {
 /// Examples with what was left out.
 struct Data {
   retort::Batch examples;
-  bool has_responses = true;  ///< of all examples
-  int too_long = 0;           ///< prompts over max_prompt, left out
-  int empty = 0;              ///< prompts without a token, left out
-  int cut = 0;                ///< responses over max_tokens, cut there, without an end token
+  bool has_responses = true;   ///< of all examples
+  int too_long = 0;            ///< prompts over max_prompt, left out
+  int empty = 0;               ///< prompts without a token, left out
+  int cut = 0;                 ///< responses over max_tokens, cut there, without an end token
+  int too_long_responses = 0;  ///< those of a teacher's file, which cannot be cut, left out
 
   /// ", 3 prompts over 256 tokens skipped ..." or nothing.
   [[nodiscard]] std::string remarks(const DataOptions& o) const {
     std::string text;
     if (too_long > 0) text += fmt::format("; {} prompts over {} tokens skipped", too_long, o.max_prompt);
     if (empty > 0) text += fmt::format("; {} empty prompts skipped", empty);
+    if (too_long_responses > 0)
+      text += fmt::format("; {} responses over {} tokens skipped", too_long_responses, o.max_tokens);
     if (cut > 0) text += fmt::format("; {} responses cut at {} tokens", cut, o.max_tokens);
     return text;
   }
@@ -59,11 +62,11 @@ namespace detail {
 
 }  // namespace detail
 
-/// Reads examples, numbered by their lines from 0. Bytes that are not UTF-8 are read as U+FFFD. FileError
-/// with the number of the line for one that is no JSON object or lacks a field, and for a file without a
-/// usable example.
+/// Reads examples, numbered by their lines from `first_id` on. Bytes that are not UTF-8 are read as U+FFFD.
+/// FileError with the number of the line for one that is no JSON object or lacks a field, and for a file
+/// without a usable example.
 [[nodiscard]] inline Data read_data(const std::filesystem::path& path, const retort::Tokenizer& tokenizer,
-                                    const DataOptions& options) {
+                                    const DataOptions& options, std::uint64_t first_id = 0) {
   using retort::fail, retort::FileError;
   std::ifstream in(path, std::ios::binary);
   if (!in) fail<FileError>("data", "'{}' cannot be read", path.string());
@@ -96,7 +99,7 @@ namespace detail {
       }
     }
     data.has_responses = data.has_responses && response.has_value();
-    data.examples.push_back(tokens, answer, static_cast<std::uint64_t>(number - 1));
+    data.examples.push_back(tokens, answer, first_id + static_cast<std::uint64_t>(number - 1));
   }
   if (data.examples.empty())
     fail<FileError>("data", "'{}' has no usable example in {} lines{}", path.string(), number,

@@ -10,7 +10,7 @@ namespace distill {
 /// The command line of the program.
 inline void add_flags(CLI::App& app, Settings& s) {
   const support::FlagGroup models{app, "Models"};
-  models.add("--teacher", s.teacher, "Hugging Face folder of the teacher")->required();
+  models.add("--teacher", s.teacher, "Hugging Face folder of the teacher");
   models.add("--student", s.student, "Hugging Face folder of the student, with the teacher's tokenizer");
   models
       .add("--student-layers", s.student_layers,
@@ -30,8 +30,24 @@ inline void add_flags(CLI::App& app, Settings& s) {
   models.add("--freeze", s.freeze, "weights not to train, by patterns of their names: 'token.*'")
       ->delimiter(',');
 
+  const support::FlagGroup offline{app, "Teacher's file"};
+  offline.add("--teacher-file", s.teacher_file, "train from this file, in place of --teacher");
+  auto* write = offline.add("--write-teacher", s.write_teacher,
+                            "write what the teacher says about the data to this file, and end");
+  offline
+      .positive("--teacher-top-k", s.teacher_top_k, "most probable tokens it keeps at each response token")
+      ->needs(write);
+  offline
+      .one_of("--teacher-outputs", s.teacher_outputs, {"data", "teacher"},
+              "whose responses: data, or teacher: its samples")
+      ->needs(write);
+  offline
+      .one_of("--teacher-dtype", s.teacher_dtype, {"F16", "BF16", "F32"},
+              "of its log-probabilities: F16, BF16 or F32")
+      ->needs(write);
+
   const support::FlagGroup data{app, "Data"};
-  data.add("--data", s.data, "JSONL, one example a line")->required();
+  data.add("--data", s.data, "JSONL, one example a line; default: what --teacher-file was made of");
   data.add("--held-out", s.held_out, "JSONL of held-out examples; default: the last of --data");
   data.positive("--held-out-count", s.held_out_count, "how many of them are evaluated");
   data.add("--prompt-field", s.prompt_field, "field with the prompt");

@@ -8,7 +8,7 @@
 
 namespace distill {
 
-using retort::fail, retort::FileError, retort::ValueError, retort::Index;
+using retort::fail, retort::ValueError, retort::Index;
 namespace fs = std::filesystem;
 
 namespace {
@@ -21,19 +21,17 @@ retort::LoraConfig lora_of(const Settings& s) {
 
 template <retort::Backend B>
 Model<B> load_model(const fs::path& folder) {
-  if (!fs::is_directory(folder))
-    fail<FileError>("model", "'{}' {}", folder.string(),
-                    fs::exists(folder) ? "is no folder" : "does not exist");
+  require_folder(folder);
   return Model<B>(retort::HuggingFaceFolder(folder).load<B>());
 }
 
 template <retort::Backend B>
-Model<B> make_student(const Settings& s, Model<B>& teacher) {
+Model<B> make_student(const Settings& s, Model<B>* teacher) {
   const bool cut = !s.student_layers.empty() || !s.student_encoder_layers.empty();
   if (s.student.empty() != cut)
     fail<ValueError>("student", "give --student or --student-layers, one of them");
   if (!cut) return load_model<B>(s.student);
-  return Model<B>(retort::take_layers(teacher.any(), {s.student_layers, s.student_encoder_layers}));
+  return Model<B>(retort::take_layers(teacher->any(), {s.student_layers, s.student_encoder_layers}));
 }
 
 template <retort::Backend B>
@@ -62,18 +60,12 @@ Index trained_count(Model<B>& model) {
   return retort::trainable_count(retort::parameters(model));
 }
 
-template <retort::Backend B>
-bool is_decoder(const Model<B>& model) {
-  return model.positions().has_value();
-}
-
 using B = support::CompiledBackend;
 template Model<B> load_model(const fs::path&);
-template Model<B> make_student(const Settings&, Model<B>&);
+template Model<B> make_student(const Settings&, Model<B>*);
 template void choose_trained(const Settings&, Model<B>&);
 template nlohmann::json description(const Settings&, const Model<B>&);
 template Index weight_count(Model<B>&);
 template Index trained_count(Model<B>&);
-template bool is_decoder(const Model<B>&);
 
 }  // namespace distill

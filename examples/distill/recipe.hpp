@@ -64,6 +64,23 @@ using AnyRecipe = retort::Gkd<retort::AnyObjective, retort::AnyOutputs, Draw>;
   return any;
 }
 
+/// A recipe that samples no response while it trains, as one from a teacher's file.
+using DataRecipe = retort::Gkd<retort::AnyObjective, retort::FromData, Draw>;
+[[nodiscard]] inline DataRecipe from_data(const AnyRecipe& r) {
+  return {.divergence = r.divergence,
+          .sampler = r.sampler,
+          .max_tokens = r.max_tokens,
+          .end_token = r.end_token,
+          .more_end_tokens = r.more_end_tokens,
+          .options = r.options};
+}
+
+/// Whether a recipe learns from the data's responses in every step.
+[[nodiscard]] inline bool samples_nothing(const AnyRecipe& recipe) {
+  return recipe.outputs.choose(0.0) == retort::Source::data &&
+         recipe.outputs.choose(1.0) == retort::Source::data;
+}
+
 /// Whether a recipe learns from the data's responses, at least in some steps.
 [[nodiscard]] inline bool needs_responses(const AnyRecipe& recipe) {
   return recipe.outputs.choose(1.0) == retort::Source::data;

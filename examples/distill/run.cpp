@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "retort/training/offline_run.hpp"
 #include "retort/training/run.hpp"
 #include "support/device.hpp"
 #include "support/program.hpp"
@@ -28,51 +29,80 @@ retort::Sequences responses(const Task<B>& t, const Model<B>& model, const Batch
       .responses;
 }
 
-/// {"reverse_kl": ..., "cross_entropy": ...}, a few examples at a time, with standard errors over these
-/// groups.
+/// What an evaluation measures first, beside the cross-entropy: without the teacher there is no one to say
+/// how probable the student's samples are.
 template <retort::Backend B>
-nlohmann::json evaluate(const Task<B>& t) {
+const char* main_measure(const Task<B>& t) {
+  return t.teacher != nullptr ? "reverse_kl" : "divergence";
+}
+
+/// Losses of groups of examples, and their mean per token with its standard error over the groups.
+class Measure {
+ public:
+  template <retort::Backend B>
+  void add(const retort::Loss<B>& loss) {
+    const auto tokens = static_cast<double>(loss.tokens);
+    groups_.push_back({loss.mean * tokens, tokens});
+  }
+  void note(nlohmann::json& result, const std::string& name) const {
+    Group total;
+    for (const Group& g : groups_) total.sum += g.sum, total.tokens += g.tokens;
+    const double mean = total.sum / total.tokens, n = static_cast<double>(groups_.size());
+    result[name] = mean;
+    if (groups_.size() < 2) return;
+    double squares = 0;  // of a ratio of two sums over groups
+    for (const Group& g : groups_) squares += (g.sum - mean * g.tokens) * (g.sum - mean * g.tokens);
+    result[name + "_standard_error"] = std::sqrt(squares * n / (n - 1)) / total.tokens;
+  }
+
+ private:
   struct Group {
     double sum = 0, tokens = 0;
   };
-  std::vector<Group> groups[2];
-  const auto add = [&](int which, const retort::AnyObjective& objective, const Batch& batch) {
-    retort::Context<B> silent;
-    const auto loss = retort::objective_loss(objective, silent, t.student, &t.teacher, batch,
-                                             retort::Normaliser::of(batch.responses));
-    const auto tokens = static_cast<double>(loss.tokens);
-    groups[which].push_back({loss.mean * tokens, tokens});
+  std::vector<Group> groups_;
+};
+
+/// {"reverse_kl": ..., "cross_entropy": ...}, or from a teacher's file {"divergence": ..., ...}, a few
+/// examples at a time. The divergence is the recipe's; one that has none is shown the forward KL.
+template <retort::Backend B>
+nlohmann::json evaluate(const Task<B>& t) {
+  Measure divergence, cross_entropy;
+  retort::Context<B> silent;
+  const auto loss = [&](const retort::AnyObjective& objective, const Batch& batch) {
+    return retort::objective_loss(objective, silent, t.student, t.teacher, batch,
+                                  retort::Normaliser::of(batch.responses));
+  };
+  const auto file_loss = [&](const Batch& batch) {
+    const bool has_none = std::holds_alternative<retort::CrossEntropy>(t.recipe.divergence);
+    return retort::sparse_loss(has_none ? retort::ForwardKl{} : t.recipe.divergence, silent, t.student, batch,
+                               t.teacher_file->targets(batch), retort::Normaliser::of(batch.responses),
+                               {.temperature = t.teacher_file->info().temperature});
   };
   const int size = t.settings.micro_batch > 0 ? t.settings.micro_batch : t.settings.batch_size;
   for (int first = 0; first < t.held_out.size(); first += size) {
     const Batch part = t.held_out.slice(first, std::min(t.held_out.size(), first + size));
-    Batch sampled = part;
-    sampled.responses = responses(t, t.student, part, false);
-    add(0, retort::ReverseKl{}, sampled);
-    if (t.has_references) add(1, retort::CrossEntropy{}, part);
+    if (t.teacher != nullptr) {
+      Batch sampled = part;
+      sampled.responses = responses(t, t.student, part, false);
+      divergence.add(loss(retort::ReverseKl{}, sampled));
+    } else {
+      divergence.add(file_loss(part));
+    }
+    if (t.has_references) cross_entropy.add(loss(retort::CrossEntropy{}, part));
   }
   nlohmann::json result;
-  const auto note = [&](const std::string& name, const std::vector<Group>& all) {
-    Group total;
-    for (const Group& g : all) total.sum += g.sum, total.tokens += g.tokens;
-    const double mean = total.sum / total.tokens, n = static_cast<double>(all.size());
-    result[name] = mean;
-    if (all.size() < 2) return;
-    double squares = 0;  // of a ratio of two sums over groups
-    for (const Group& g : all) squares += (g.sum - mean * g.tokens) * (g.sum - mean * g.tokens);
-    result[name + "_standard_error"] = std::sqrt(squares * n / (n - 1)) / total.tokens;
-  };
-  note("reverse_kl", groups[0]);
-  if (t.has_references) note("cross_entropy", groups[1]);
+  divergence.note(result, main_measure(t));
+  if (t.has_references) cross_entropy.note(result, "cross_entropy");
   return result;
 }
 
-/// What both models say to the first held-out prompts.
+/// What the student, and the teacher if it is there, say to the first held-out prompts.
 template <retort::Backend B>
 void write_samples(const Task<B>& t, const retort::RunFolder& folder, Index step) {
   const Batch some = t.held_out.slice(0, std::min(samples_shown, t.held_out.size()));
-  const auto teacher = responses(t, t.teacher, some, true), greedy = responses(t, t.student, some, true),
-             sampled = responses(t, t.student, some, false);
+  const auto greedy = responses(t, t.student, some, true), sampled = responses(t, t.student, some, false);
+  retort::Sequences teacher;
+  if (t.teacher != nullptr) teacher = responses(t, *t.teacher, some, true);
   std::string text;
   for (int i = 0; i < some.size(); ++i) {
     const auto show = [&](const char* who, std::span<const std::int32_t> tokens) {
@@ -81,7 +111,7 @@ void write_samples(const Task<B>& t, const retort::RunFolder& folder, Index step
     text += fmt::format("=== {}\n", i + 1);
     show("prompt", some.prompts[i]);
     if (t.has_references) show("held-out response", some.responses[i]);
-    show("teacher, greedy", teacher[i]);
+    if (t.teacher != nullptr) show("teacher, greedy", teacher[i]);
     show("student, greedy", greedy[i]);
     show("student, sampled", sampled[i]);
   }
@@ -95,7 +125,8 @@ nlohmann::json evaluation_before(const Task<B>& t, const retort::RunFolder& fold
   if (folder.has_checkpoint()) {
     std::ifstream file(path);
     auto known = nlohmann::json::parse(file, nullptr, false);
-    if (known.is_object() && known.contains("reverse_kl") && known["reverse_kl"].is_number()) return known;
+    const auto* measure = main_measure(t);
+    if (known.is_object() && known.contains(measure) && known[measure].is_number()) return known;
     return {};
   }
   auto result = evaluate(t);
@@ -104,19 +135,37 @@ nlohmann::json evaluation_before(const Task<B>& t, const retort::RunFolder& fold
   return result;
 }
 
-CurvePoint point_of(const nlohmann::json& evaluation, Index step) {
-  CurvePoint point{step, evaluation.at("reverse_kl").get<double>(), {}};
-  if (evaluation.contains("cross_entropy")) point.cross_entropy = evaluation["cross_entropy"].get<double>();
-  return point;
+std::optional<double> number(const nlohmann::json& evaluation, const char* name) {
+  const auto at = evaluation.find(name);
+  return at == evaluation.end() ? std::nullopt : std::optional(at->get<double>());
+}
+
+CurvePoint point_of(const nlohmann::json& e, Index step) {
+  return {step, number(e, "reverse_kl"), number(e, "divergence"), number(e, "cross_entropy")};
 }
 
 std::string described(const nlohmann::json& evaluation) {
-  std::string text = fmt::format("reverse KL {:.4f}", evaluation["reverse_kl"].get<double>());
-  if (evaluation.contains("reverse_kl_standard_error"))
-    text += fmt::format(" (standard error {:.4f})", evaluation["reverse_kl_standard_error"].get<double>());
-  if (evaluation.contains("cross_entropy"))
-    text += fmt::format(", cross-entropy {:.4f}", evaluation["cross_entropy"].get<double>());
+  const bool of_samples = evaluation.contains("reverse_kl");
+  const std::string measure = of_samples ? "reverse_kl" : "divergence";
+  std::string text =
+      fmt::format("{} {:.4f}", of_samples ? "reverse KL" : "divergence", evaluation[measure].get<double>());
+  if (const auto error = number(evaluation, (measure + "_standard_error").c_str()))
+    text += fmt::format(" (standard error {:.4f})", *error);
+  if (const auto cross_entropy = number(evaluation, "cross_entropy"))
+    text += fmt::format(", cross-entropy {:.4f}", *cross_entropy);
   return text + " nats a token";
+}
+
+/// Trains with the teacher or from its file.
+template <retort::Backend B, class Optimizer>
+retort::RunResult train(Task<B>& t, retort::RunFolder& folder, Optimizer& optimizer,
+                        const retort::RunOptions& options,
+                        const std::function<nlohmann::json()>& evaluation) {
+  if (t.teacher_file != nullptr)
+    return retort::run_offline(folder, from_data(t.recipe), t.student, *t.teacher_file, optimizer, t.train,
+                               options, t.setting, evaluation);
+  return retort::run_training(folder, retort::audited(t.recipe, t.settings.audit_every), t.student, t.teacher,
+                              optimizer, t.train, options, t.setting, evaluation);
 }
 
 }  // namespace
@@ -152,10 +201,8 @@ Outcome run(Task<B>& t) {
     std::fflush(stdout);
     return found;
   };
-  const auto result = support::with_advice<retort::OtherRunError>(support::other_run_advice, [&] {
-    return retort::run_training(folder, retort::audited(t.recipe, s.audit_every), t.student, &t.teacher,
-                                optimizer, t.train, options, t.setting, evaluation);
-  });
+  const auto result = support::with_advice<retort::OtherRunError>(
+      support::other_run_advice, [&] { return train(t, folder, optimizer, options, evaluation); });
   outcome.stopped = result.stopped;
   outcome.seconds = result.seconds;
   if (result.stopped) return outcome;

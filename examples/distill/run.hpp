@@ -5,6 +5,7 @@
 
 #include "distill/models.hpp"
 #include "distill/recipe.hpp"
+#include "retort/io/teacher_file.hpp"
 #include "retort/text/tokenizer.hpp"
 
 namespace distill {
@@ -14,7 +15,8 @@ template <retort::Backend B>
 struct Task {
   const Settings& settings;
   const retort::Tokenizer& tokenizer;
-  const Model<B>& teacher;
+  const Model<B>* teacher;                  ///< nullptr: there is its file
+  const retort::TeacherFile* teacher_file;  ///< nullptr: there is the teacher
   Model<B>& student;
   AnyRecipe recipe;
   retort::Batch train, held_out;
@@ -25,7 +27,8 @@ struct Task {
 /// One evaluation on the held-out examples, in nats a token.
 struct CurvePoint {
   retort::Index step = 0;
-  double reverse_kl = 0;                ///< KL(student || teacher), exact, on the student's samples
+  std::optional<double> reverse_kl;  ///< with the teacher: exact KL(student || teacher) on student's samples
+  std::optional<double> divergence;  ///< from its file: the recipe's, on the examples' responses
   std::optional<double> cross_entropy;  ///< of the examples' responses
 };
 

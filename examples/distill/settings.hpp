@@ -15,6 +15,12 @@ namespace distill {
 struct Settings {
   std::string teacher, student;  ///< Hugging Face folders
   std::vector<retort::Index> student_layers, student_encoder_layers;
+
+  std::string teacher_file;   ///< in the teacher's place
+  std::string write_teacher;  ///< the teacher's file to write instead of training
+  retort::Index teacher_top_k = 50;
+  std::string teacher_outputs = "data", teacher_dtype = "F16";
+
   std::string data, held_out;  ///< JSONL; without held_out the last examples of data are
   std::string prompt_field = "prompt", response_field = "output", format = "{prompt}";
   int held_out_count = 32;

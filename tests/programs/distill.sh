@@ -25,11 +25,12 @@ prompts_only() { sed 's/, "output.*/}/' data.jsonl; }
 distill() { "$program" --teacher llama --data data.jsonl --steps 6 --batch 4 --max-tokens 8 --held-out-count 4 --evaluate-every 2 --rate 1e-2 "$@"; }
 failed() { echo "FAILED: $*" >&2; exit 1; }
 
-# expect_error TEXT ARGUMENTS...: status 2 and one line on standard error that has TEXT in it.
+# expect_error TEXT ARGUMENTS...: status 2 and one line on standard error that has TEXT in it; of what $command runs.
+command=distill
 expect_error() {
   local text=$1 status=0
   shift
-  distill --out refused "$@" >out.txt 2>err.txt || status=$?
+  $command --out refused "$@" >out.txt 2>err.txt || status=$?
   [ $status = 2 ] || failed "status $status instead of 2: $* ($(cat err.txt))"
   grep -qF -- "$text" err.txt || failed "no '$text' in the message of: $*: $(cat err.txt)"
   [ "$(wc -l <err.txt)" = 1 ] || failed "not one line: $(cat err.txt)"
@@ -225,6 +226,145 @@ bad_input)
   expect_error "no usable example" --student-layers 0 --data bad.jsonl
   head -4 data.jsonl >bad.jsonl
   expect_error "none is left to train on" --student-layers 0 --data bad.jsonl
+  ;;
+
+offline)
+  # A student with the teacher's tokenizer and other weights.
+  cp -r llama small
+  "$model_files" make llama small 3
+  write() { "$program" --teacher llama --data data.jsonl --max-tokens 8 --held-out-count 4 "$@"; }
+  offline() {
+    "$program" --student small --recipe supervised_kd --steps 6 --batch 4 --max-tokens 8 --held-out-count 4 \
+      --evaluate-every 2 --rate 1e-2 "$@"
+  }
+  numbers() { grep -o "\"$1\":[^,}]*" "$2/metrics.jsonl" | sed 's/.*://'; }
+
+  # What the file keeps, and how much.
+  write --write-teacher all.bin --teacher-top-k 800 --teacher-dtype F32 >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q 'data.jsonl: 24 examples, 4 of them held out' out.txt || failed "no word of the data: $(cat out.txt)"
+  grep -qE "all.bin: 24 examples, [1-9][0-9]* response tokens, $(stat -c %s all.bin) bytes, [0-9.]+ bytes a resp" out.txt ||
+    failed "no word of the file: $(cat out.txt)"
+  [ ! -e runs ] || failed "a folder of a run without one"
+
+  # With all tokens of the vocabulary: what the teacher itself says, step by step.
+  for how in "" "--divergence jsd(0.3) --loss-temperature 2 --reduction per_token"; do
+    write --write-teacher again.bin --teacher-top-k 800 --teacher-dtype F32 $how >out.txt 2>err.txt || failed "$(cat err.txt)"
+    rm -rf whole parts
+    distill --student small --recipe supervised_kd $how --out whole >out.txt 2>err.txt || failed "$(cat err.txt)"
+    offline --teacher-file again.bin --data data.jsonl $how --out parts >out.txt 2>err.txt || failed "$(cat err.txt)"
+    for name in loss mean gradient_norm cross_entropy; do
+      paste <(numbers $name whole) <(numbers $name parts) >pairs.txt
+      awk 'NF != 2 || ($1 - $2) ^ 2 > 1e-8 * $1 ^ 2 { bad = 1 } END { exit bad || NR < 3 }' pairs.txt ||
+        failed "$how: $name with the teacher and from its file: $(cat pairs.txt)"
+    done
+  done
+
+  # Without the teacher's samples there is no reverse KL; the file's own examples are those of the data.
+  offline --teacher-file all.bin --data data.jsonl --out with_data >out.txt 2>err.txt || failed "$(cat err.txt)"
+  offline --teacher-file all.bin --out run >out.txt 2>err.txt || failed "$(cat err.txt)"
+  cmp with_data/student/model.safetensors run/student/model.safetensors || failed "the file's examples are others than the data's"
+  grep -q 'all.bin: 20 examples to train on, 4 held out' out.txt || failed "no word of the data: $(cat out.txt)"
+  grep -qE 'teacher: llama, the 800 most probable of 800 tokens; student: llama' out.txt || failed "no word of the teacher: $(cat out.txt)"
+  [ "$(grep -c '^held out.*: divergence [0-9.]*, cross-entropy [0-9.]* nats' out.txt)" = 4 ] ||
+    failed "not four evaluations: $(cat out.txt)"
+  grep -rqE 'reverse_kl|teacher, greedy' run/before.json run/metrics.jsonl run/samples && failed "something is said of a teacher's samples"
+  grep -q '"divergence"' run/before.json || failed "no divergence: $(cat run/before.json)"
+  grep -q 'using 1:3' run/curve.gp || failed "not two curves: $(cat run/curve.gp)"
+  grep -q "divergence from the teacher''s file" run/curve.gp || failed "no curve of the divergence: $(cat run/curve.gp)"
+  grep -q '"checksum"' run/config.json || failed "the configuration does not name the file's contents: $(cat run/config.json)"
+
+  # Fewer tokens: a lower bound, a smaller file, and a student that learns.
+  write --write-teacher few.bin --teacher-top-k 5 --teacher-dtype F32 >out.txt 2>err.txt || failed "$(cat err.txt)"
+  offline --teacher-file few.bin --steps 40 --evaluate-every 40 --out few >out.txt 2>err.txt || failed "$(cat err.txt)"
+  awk -v few="$(numbers loss few | head -1)" -v all="$(numbers loss run | head -1)" 'BEGIN { exit !(0 < few && few < all) }' ||
+    failed "the first loss of few tokens is not below that of all"
+  falls() { grep '^held out' out.txt | sed 's/.*divergence \([0-9.]*\).*/\1/' | awk 'NR == 1 { a = $1 } { b = $1 } END { exit !(NR == 2 && b < 0.8 * a) }'; }
+  falls || failed "the divergence does not fall: $(cat out.txt)"
+
+  # The teacher's samples to prompts without responses; all of its end tokens end one.
+  prompts_only >prompts.jsonl
+  write --data prompts.jsonl --write-teacher samples.bin --teacher-top-k 50 --teacher-outputs teacher >out.txt 2>err.txt ||
+    failed "$(cat err.txt)"
+  offline --teacher-file samples.bin --steps 40 --evaluate-every 40 --out samples >out.txt 2>err.txt || failed "$(cat err.txt)"
+  falls || failed "the divergence does not fall: $(cat out.txt)"
+  grep -q cross_entropy samples/before.json || failed "no cross-entropy of the teacher's samples"
+  offline --teacher-file samples.bin --recipe sft --out sft >out.txt 2>err.txt || failed "$(cat err.txt)"
+  offline --teacher-file samples.bin --recipe gkd --lambda 0 --lora-rank 2 --lora-targets q_proj,v_proj --out lora >out.txt 2>err.txt ||
+    failed "$(cat err.txt)"
+  [ -s lora/adapter/adapter_model.safetensors ] || failed "no adapter"
+
+  # Held-out examples of a file of their own are those of the teacher's file too.
+  head -7 data.jsonl >held_out.jsonl
+  write --held-out held_out.jsonl --write-teacher held_out.bin >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q '28 examples, 4 of them held out' out.txt || failed "not the examples: $(cat out.txt)"
+  offline --teacher-file held_out.bin --out held_out >out.txt 2>err.txt || failed "$(cat err.txt)"
+  grep -q '24 examples to train on, 4 held out' out.txt || failed "not the examples: $(cat out.txt)"
+  offline --teacher-file held_out.bin --data data.jsonl --held-out held_out.jsonl --out held_out_data >out.txt 2>err.txt || failed "$(cat err.txt)"
+  cmp held_out/before.json held_out_data/before.json || failed "other held-out examples"
+
+  # Another family, fewer rows without a token than the teacher's; an encoder-decoder.
+  for pair in "padded gpt2" "gpt2 padded" "t5 t5"; do
+    write --teacher ${pair% *} --write-teacher pair.bin >out.txt 2>err.txt || failed "$pair: $(cat err.txt)"
+    offline --teacher-file pair.bin --student ${pair#* } --out "$pair" >out.txt 2>err.txt || failed "$pair: $(cat err.txt)"
+  done
+
+  # Killed and continued.
+  long() { offline --teacher-file few.bin --steps 60 --lora-rank 2 --lora-dropout 0.1 "$@"; }
+  long --out killed_not >out.txt 2>err.txt || failed "$(cat err.txt)"
+  for delay in 0.05 0.1 0.15 0.2 0.3 0.4; do
+    timeout -s KILL $delay "$program" --student small --recipe supervised_kd --batch 4 --max-tokens 8 --held-out-count 4 \
+      --evaluate-every 2 --rate 1e-2 --teacher-file few.bin --steps 60 --lora-rank 2 --lora-dropout 0.1 --out killed >/dev/null 2>&1 || true
+  done 2>/dev/null
+  mv few.bin moved.bin  # its contents belong to the run, not its name
+  long --teacher-file moved.bin --out killed >out.txt 2>err.txt || failed "$(cat err.txt)"
+  for file in checkpoint.safetensors before.json student/model.safetensors samples/step_00000000.txt samples/step_00000060.txt; do
+    cmp killed_not/$file killed/$file || failed "$file differs after kills"
+  done
+
+  # Wrong input: one line, and a run that was there stays as it was.
+  command=offline
+  expect_error "another configuration: " --teacher-file samples.bin --out run
+  find run -type f -exec sha256sum {} + | sort >before.txt
+  head -c 2000 all.bin >cut.bin
+  { head -c 3000 all.bin; printf x; tail -c +3002 all.bin; } >damaged.bin
+  "$model_files" pad all.bin larger.bin 900
+  sed 's/sat on/sits on/' data.jsonl >other.jsonl
+  refused() {
+    expect_error "$@" --out run --fresh
+    find run -type f -exec sha256sum {} + | sort >after.txt
+    cmp before.txt after.txt || failed "$* changed the run"
+  }
+  refused "'nowhere.bin'" --teacher-file nowhere.bin
+  refused "is damaged or truncated" --teacher-file cut.bin
+  refused "the checksum of example" --teacher-file damaged.bin
+  refused "is no teacher file" --teacher-file data.jsonl
+  refused "give --teacher or --teacher-file" --teacher-file all.bin --teacher llama
+  refused "give --teacher or --teacher-file" --data data.jsonl
+  refused "was made with --loss-temperature 1, given 2" --teacher-file all.bin --loss-temperature 2
+  refused "is of a vocabulary of 900, the student has 800 tokens" --teacher-file larger.bin
+  refused "another tokenizer" --teacher-file all.bin --student gpt2
+  refused "'nowhere' does not exist" --teacher-file all.bin --student nowhere
+  refused "--teacher-file needs --student" --teacher-file all.bin --student ""
+  refused "a teacher's file has none" --teacher-file all.bin --student "" --student-layers 0
+  refused "is of other data: the response of example 0" --teacher-file all.bin --data other.jsonl
+  refused "without --data and --held-out the file's own examples are used" --teacher-file samples.bin --data data.jsonl
+  refused "none is left to train on" --teacher-file all.bin --held-out-count 24
+  refused "24 responses over 2 tokens skipped" --teacher-file all.bin --max-tokens 2
+  for recipe in gkd seq_kd imit_kd f_distill on_policy_kd; do
+    refused "expected sft, supervised_kd, or gkd with --lambda 0" --teacher-file all.bin --recipe $recipe
+  done
+  refused "--teacher-top-k requires --write-teacher" --teacher-file all.bin --teacher-top-k 5
+  refused "--write-teacher needs --teacher" --teacher-file all.bin --write-teacher none.bin
+  command=write
+  refused "trains no student" --write-teacher none.bin --student small
+  refused "--teacher-top-k: must be a whole number above 0, given 0" --write-teacher none.bin --teacher-top-k 0
+  refused "--teacher-top-k 801, expected at most the 800 tokens" --write-teacher none.bin --teacher-top-k 801
+  refused "{data,teacher}" --write-teacher none.bin --teacher-outputs student
+  refused "F16,BF16,F32" --write-teacher none.bin --teacher-dtype F8
+  refused "line 1: there is no field 'output'" --write-teacher none.bin --data prompts.jsonl
+  refused "--data is missing" --write-teacher none.bin --data ""
+  refused "nowhere/none.bin" --write-teacher nowhere/none.bin
+  [ -z "$(find . -name '*none.bin*')" ] || failed "a refused command wrote a file"
   ;;
 
 *) failed "unknown case $case" ;;

@@ -1,4 +1,4 @@
-// Usage: model_files make FAMILY FOLDER [SEED] | run FOLDER | compare FILE FILE
+// Usage: model_files make FAMILY FOLDER [SEED] | run FOLDER | compare FILE FILE | pad FILE FILE VOCABULARY
 // Tiny models for the tests of the examples' programs, and a comparison of safetensors files.
 
 #include <fmt/core.h>
@@ -9,6 +9,8 @@
 #include "retort/io/checkpoint.hpp"
 #include "retort/io/hugging_face/save.hpp"
 #include "retort/io/run_folder.hpp"
+#include "retort/io/teacher_file.hpp"
+#include "retort/io/teacher_file_writer.hpp"
 #include "retort/optim/adamw.hpp"
 
 namespace {
@@ -82,6 +84,20 @@ int compare(const std::string& a, const std::string& b) {
   return 0;
 }
 
+/// A teacher's file as one of a larger vocabulary, and of no known tokenizer.
+int pad(const std::string& from, const std::string& to, Index vocabulary) {
+  const TeacherFile file(from);
+  TeacherFileInfo info = file.info();
+  info.vocabulary = vocabulary;
+  info.tokenizer.clear();
+  TeacherFileWriter writer(to, info);
+  SparseTargets targets = file.targets(file.data());
+  targets.vocabulary = vocabulary;
+  writer.add(file.data(), targets);
+  writer.finish();
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -92,10 +108,14 @@ int main(int argc, char** argv) {
       return make(arguments[1], arguments[2], {std::stoull(arguments[3]), 0});
     if (arguments.size() == 2 && arguments[0] == "run") return make_run(arguments[1]);
     if (arguments.size() == 3 && arguments[0] == "compare") return compare(arguments[1], arguments[2]);
+    if (arguments.size() == 4 && arguments[0] == "pad")
+      return pad(arguments[1], arguments[2], std::stoll(arguments[3]));
   } catch (const Error& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 2;
   }
-  fmt::print(stderr, "model_files make FAMILY FOLDER [SEED] | run FOLDER | compare FILE FILE\n");
+  fmt::print(stderr,
+             "model_files make FAMILY FOLDER [SEED] | run FOLDER | compare FILE FILE | pad FILE FILE "
+             "VOCABULARY\n");
   return 2;
 }

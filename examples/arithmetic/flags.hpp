@@ -22,8 +22,10 @@ inline void size_flags(const support::FlagGroup& group, const std::string& who, 
 inline void add_flags(CLI::App& app, Settings& s) {
   const support::FlagGroup general{app};
   support::add_run_flags(app, s);
-  general.flag("--quick", s.quick, "the short form: minutes on two cores, smaller numbers");
-  general.flag("--full", s.full, "longer training and three seeds; mean and deviation");
+  CLI::Option* quick =
+      general.flag("--quick", s.quick, "the short form: minutes on two cores, smaller numbers");
+  CLI::Option* full = general.flag("--full", s.full, "longer training and three seeds; mean and deviation");
+  full->excludes(quick);
   general.flag("--ablate", s.ablate, "MiniLLM as in the paper and without its parts, instead of the recipes");
 
   const support::FlagGroup data{app, "Data"};

@@ -83,7 +83,8 @@ inline void add_flags(CLI::App& app, Settings& s) {
   support::add_device_flags(app, s.device, "Training");
 
   const support::FlagGroup output{app, "Output"};
-  output.add("--out", s.out, "folder of the run; one that was cut short is continued");
+  output.add("--out", s.out, "folder of the run; one that was cut short is continued")
+      ->check(support::not_empty());
   output.flag("--fresh", s.fresh, "begin anew: remove the files of the run in --out");
   output.one_of("--export-dtype", s.export_dtype, {"F32", "BF16", "F16"},
                 "of the exported student's weights: F32, BF16 or F16 (default: as --dtype)");

@@ -85,6 +85,7 @@ void compare(const Settings& settings) {
       report.curves.push_back({entrant.label(), seed, result.curve});
     }
   }
+  report.curve_words = experiment.curve_words();
   report.curves.push_back({"teacher", settings.first_seed, {{0, 0, experiment.validate(teacher).wer()}}});
   report.settings = {{"library", fmt::format("retort {}", retort::version)},
                      {"device", settings.device.name},

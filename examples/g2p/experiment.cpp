@@ -1,5 +1,6 @@
 #include "g2p/experiment.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -13,12 +14,18 @@ namespace g2p {
 
 namespace {
 
-/// The first `count` questions; 0: all.
-Questions first_questions(const Questions& all, int count) {
+/// A sample of `count` questions, the same at every call; 0: all. (The dictionary is in the order of the
+/// alphabet: its first words are no sample of it.)
+Questions sample(const Questions& all, int count) {
   if (count <= 0 || count >= all.words.size()) return all;
+  auto chosen = retort::epoch_order(0x776f7264, 0, all.words.size());
+  chosen.resize(static_cast<std::size_t>(count));
+  std::ranges::sort(chosen);
   Questions out;
-  for (int i = 0; i < count; ++i) out.words.push_back(all.words[i]);
-  out.references.assign(all.references.begin(), all.references.begin() + count);
+  for (const int i : chosen) {
+    out.words.push_back(all.words[i]);
+    out.references.push_back(all.references[static_cast<std::size_t>(i)]);
+  }
   return out;
 }
 
@@ -47,7 +54,7 @@ retort::Sequences answers(const Model& model, const Questions& questions, const 
 template <class Model>
 void write_samples(const retort::RunFolder& folder, const Model& model, const Vocabulary& vocabulary,
                    const Questions& test, const Settings& settings, retort::Index step) {
-  const Questions some = first_questions(test, 20);
+  const Questions some = sample(test, 20);
   const auto greedy = answers(model, some, retort::Greedy{}, settings);
   const auto drawn = answers(model, some, retort::Temperature{1.0}, settings);
   std::string text = fmt::format("{:<16} {:<36} {:<36} {}\n", "word", "greedy", "sampled", "reference");
@@ -64,10 +71,8 @@ Experiment<B>::Experiment(const Settings& settings, const Dictionary& dictionary
     : settings_(settings),
       vocabulary_(dictionary),
       train_(training_pairs(entries_of(dictionary, Part::train), vocabulary_)),
-      curve_(
-          first_questions(questions(entries_of(dictionary, Part::valid), vocabulary_), settings.curve_words)),
-      test_(first_questions(questions(entries_of(dictionary, Part::test), vocabulary_),
-                            settings.evaluation_words)) {
+      curve_(sample(questions(entries_of(dictionary, Part::valid), vocabulary_), settings.curve_words)),
+      test_(sample(questions(entries_of(dictionary, Part::test), vocabulary_), settings.evaluation_words)) {
   if (train_.empty() || test_.words.empty() || curve_.words.empty())
     retort::fail<retort::FileError>("g2p",
                                     "{} has too few words to split: {} to train, {} to validate, {} to test",

@@ -46,6 +46,8 @@ class Experiment {
 
   /// Greedy answers to the validation words of the curves.
   [[nodiscard]] Score validate(const Model& model) const;
+  /// Number of the words that it asks.
+  [[nodiscard]] int curve_words() const { return curve_.words.size(); }
 
   /// Loads the weights of a teacher trained by another run of this program. ValueError if its vocabulary or
   /// its sizes are others.

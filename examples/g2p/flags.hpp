@@ -24,8 +24,10 @@ inline void add_flags(CLI::App& app, Settings& s) {
   const support::FlagGroup general{app};
   general.add("--data", s.data, "pronouncing dictionary: festival's cmudict or the plain cmudict format");
   support::add_run_flags(app, s);
-  general.flag("--quick", s.quick, "the short form: minutes on two cores");
-  general.flag("--full", s.full, "three seeds, seven divergences, lambda 0, 0.5 and 1; mean and deviation");
+  CLI::Option* quick = general.flag("--quick", s.quick, "the short form: minutes on two cores");
+  CLI::Option* full = general.flag("--full", s.full,
+                                   "three seeds, seven divergences, lambda 0, 0.5 and 1; mean and deviation");
+  full->excludes(quick);
   general.positive("--most-letters", s.most_letters, "longer words are skipped and counted");
   general.positive("--most-phonemes", s.most_phonemes, "longer pronunciations are skipped and counted");
 

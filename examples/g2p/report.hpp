@@ -38,6 +38,7 @@ struct ResultRow {
 /// All there is to report.
 struct Report {
   std::vector<ResultRow> rows = {};
+  int curve_words = 0;                      ///< validation words of the curves
   std::vector<support::Curve> curves = {};  ///< word error rate over seconds of training, by step
   nlohmann::json settings =
       nlohmann::json::object();  ///< whatever the program wants to keep beside the results
@@ -106,12 +107,13 @@ inline constexpr support::Column<ResultRow> columns[] = {
 }
 
 /// Word error rates over the time of training.
-[[nodiscard]] inline support::Axes axes_of(const std::vector<support::Curve>& curves) {
+[[nodiscard]] inline support::Axes axes_of(const Report& report) {
   double longest = 0;
-  for (const support::Curve& curve : curves)
+  for (const support::Curve& curve : report.curves)
     if (!curve.points.empty()) longest = std::max(longest, curve.points.back().x);
   const bool in_minutes = longest > 600;
-  return {.title = "Word error rate of the student while it is trained",
+  return {.title = fmt::format("Word error rate of the student while it is trained, on {} validation words",
+                               report.curve_words),
           .x = in_minutes ? "training time in minutes" : "training time in seconds",
           .y = "word error rate, greedy, in %",
           .unit = " %",
@@ -125,9 +127,8 @@ inline void write_report(const Report& report, const std::filesystem::path& fold
   fmt::print(out, "{}\n", table(report.rows));
   fmt::print(out, "results: {}\n", support::write_results(to_json(report), folder, "results").string());
   const auto picture = folder / "curves.png";
-  fmt::print(
-      out, "{}\n",
-      support::picture_line(picture, support::draw_curves(report.curves, axes_of(report.curves), picture)));
+  fmt::print(out, "{}\n",
+             support::picture_line(picture, support::draw_curves(report.curves, axes_of(report), picture)));
   std::fflush(out);
 }
 

@@ -76,6 +76,12 @@ template <class T>
                            [=](T value) { return value >= low && value <= high; });
 }
 
+/// Accepts any text but none.
+[[nodiscard]] inline CLI::Validator not_empty() {
+  return CLI::Validator(
+      [](std::string& text) { return std::string(text.empty() ? "must not be empty" : ""); }, "");
+}
+
 /// Adds flags of one group of --help, shown with their defaults.
 struct FlagGroup {
   CLI::App& app;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -52,14 +53,24 @@ inline constexpr const char* other_run_advice = "use another --out, or --fresh t
 }
 
 /// The body of main(): reads the flags of `app`, then `run()` gives the exit code. --help prints and gives 0;
-/// a wrong flag, or any exception, is one line on stderr after the program's `name` and gives exit_bad_input.
+/// a wrong flag, any exception, or output that cannot be written (a full disk) is one line on stderr after
+/// the program's `name` and gives exit_bad_input.
 template <class Run>
 int run_program(const char* name, CLI::App& app, int argc, char** argv, Run run) {
   try {
-    app.parse(argc, argv);
-    return run();
+    const int code = [&] {
+      try {
+        app.parse(argc, argv);
+      } catch (const CLI::ParseError& e) {
+        if (e.get_exit_code() == 0) return app.exit(e);  // --help
+        throw;
+      }
+      return run();
+    }();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      throw std::runtime_error("what was to be printed could not be written");
+    return code;
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
     fmt::print(stderr, "{}: {}\n", name, one_line(e.what()));
   } catch (const std::exception& e) {
     fmt::print(stderr, "{}: {}\n", name, one_line(e.what()));

@@ -2,7 +2,6 @@
 
 #include <filesystem>
 #include <vector>
-#include <vector>
 
 #include "retort/text/tokenizer.hpp"
 

@@ -37,8 +37,10 @@ void add_size_flags(const FlagGroup& group, const std::string& who, ModelSize& s
 template <class Settings>
 void add_run_flags(CLI::App& app, Settings& s) {
   const FlagGroup group{app};
-  group.add("--out", s.out,
-            "folder for runs, results and pictures; a run in it that was cut short is continued");
+  group
+      .add("--out", s.out,
+           "folder for runs, results and pictures; a run in it that was cut short is continued")
+      ->check(not_empty());
   app.add_option("--teacher", s.teacher_folder,
                  "run folder of a trained teacher to use instead of training one");
   group.flag("--fresh", s.fresh, "begin anew: remove the files of the same runs in --out");

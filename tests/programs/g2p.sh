@@ -41,10 +41,15 @@ results)
   done
   grep -q '"family": "t5_v1_1"' runs/seed1/on_policy_kd/config.json || failed "the configuration does not name the family"
   ls runs/seed1/on_policy_kd/samples/step_*.txt >/dev/null || failed "no samples"
+  # Words that are asked are a sample of the dictionary, not the first of the alphabet.
+  tail -1 runs/seed1/on_policy_kd/samples/step_*.txt | grep -q '^[r-u]' || failed "the last word of the samples begins early"
   # A second start finds everything done and gives the same table.
   g2p --recipes sft,seq_kd,supervised_kd,imit_kd,f_distill,on_policy_kd,gkd --divergences 'jsd(0.5),reverse_kl' >again.txt 2>err.txt
   cmp out.txt again.txt || failed "another table from finished runs"
   "$program" --help | grep -- '--divergences' >help.txt || failed "no help"
+  # A full disk behind standard output is no success.
+  ! "$program" --help >/dev/full 2>err.txt || failed "output that could not be written went unnoticed"
+  grep -q 'g2p: what was to be printed could not be written' err.txt || failed "$(cat err.txt)"
   ;;
 
 bad_input)
@@ -81,6 +86,8 @@ bad_input)
   expect_error "--student-width 8 does not divide into --student-heads 3" --student-heads 3
   expect_error "--full" --full=abc
   expect_error "--nonsense" --nonsense
+  expect_error "--out: must not be empty" --out ""
+  expect_error "--full excludes --quick" --full --quick
   expect_error "'cpu' with 'bfloat16': expected cpu with float32, or cuda" --dtype bfloat16
   expect_error "'tpu' with 'float32'" --device tpu
   # Without RETORT_CUDA, or without a GPU that it may see.

@@ -35,7 +35,7 @@ std::vector<ResultRow> three_seeds() {
 }
 
 Report small_report() {
-  Report report{three_seeds(), {}, {{"steps", 600}}};
+  Report report{three_seeds(), 500, {}, {{"steps", 600}}};
   for (const std::uint64_t seed : {1u, 2u})
     report.curves.push_back({"GKD", seed, {{0, 0, 0.9}, {100, 10, 0.8}, {200, 20, seed == 1 ? 0.70 : 0.74}}});
   report.curves.push_back({"it's the \"teacher\"", 1, {{0, 0, 0.25}}});
@@ -123,7 +123,7 @@ TEST_CASE(
   const auto picture = folder.path / "curves.png";
   std::ofstream(picture) << "old";
   const auto drawn_by = [&](const std::string& gnuplot) {
-    return draw_curves(small_report().curves, axes_of(small_report().curves), picture, gnuplot);
+    return draw_curves(small_report().curves, axes_of(small_report()), picture, gnuplot);
   };
   CHECK(drawn_by("no-such-gnuplot") == "gnuplot is not installed");
   CHECK(drawn_by("false") == "gnuplot failed: it says nothing");

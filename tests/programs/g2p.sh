@@ -18,7 +18,7 @@ awk 'BEGIN {
     }
     print toupper(word) " " sound
   }
-}' >words.dict
+}' | LC_ALL=C sort >words.dict
 
 sizes="--teacher-width 16 --teacher-heads 2 --teacher-hidden 32 --teacher-encoder-layers 1 --teacher-decoder-layers 1
   --student-width 8 --student-heads 2 --student-hidden 16 --student-encoder-layers 1 --student-decoder-layers 1
@@ -87,7 +87,7 @@ bad_input)
   expect_error "--full" --full=abc
   expect_error "--nonsense" --nonsense
   expect_error "--out: must not be empty" --out ""
-  expect_error "--full excludes --quick" --full --quick
+  expect_error "--quick excludes --full" --full --quick
   expect_error "'cpu' with 'bfloat16': expected cpu with float32, or cuda" --dtype bfloat16
   expect_error "'tpu' with 'float32'" --device tpu
   # Without RETORT_CUDA, or without a GPU that it may see.

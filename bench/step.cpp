@@ -1,9 +1,13 @@
 // Training steps at real sizes, as a share of the machine's arithmetic peak measured in the same run.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "support/decoder_steps.hpp"
 #include "support/encoder_decoder_steps.hpp"
@@ -60,6 +64,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", batch, "sequences of the gpt2 steps (default 4)");
   app.add_option("--length", length, "tokens a sequence of the gpt2 step (default 64)");
   app.add_option("--clip", clip_norm, "global norm to clip gradients at, 0: not at all; not of minillm")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_flag("--tiny", tiny, "toy sizes: whether it works");
   app.add_option("--json", json_file, "also write the figures to this file");

@@ -37,7 +37,7 @@ def toy_tokenizer(vocabulary):
 
 
 def arguments(bench, batch, steps, folder):
-    """Training arguments of both trainers: float32 on the CPU, nothing logged or saved, AdamW, gradients clipped at 1."""
+    """Training arguments of both trainers: float32, nothing logged or saved, AdamW, gradients clipped at norm 1."""
     return dict(output_dir=folder, per_device_train_batch_size=batch, max_steps=steps, learning_rate=1e-5,
                 use_cpu=bench.device.type == "cpu", bf16=False, gradient_checkpointing=False, max_grad_norm=1.0,
                 logging_strategy="no", save_strategy="no", report_to="none", disable_tqdm=True,

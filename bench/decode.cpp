@@ -2,7 +2,6 @@
 // many at a time, bound by arithmetic.
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "retort/generate/generate.hpp"
@@ -10,6 +9,7 @@
 #include "retort/version.hpp"
 #include "support/machine.hpp"
 #include "support/program.hpp"
+#include "support/report.hpp"
 #include "support/sequences.hpp"
 
 namespace {
@@ -43,11 +43,13 @@ int main(int argc, char** argv) {
   CLI::App app("Times sampling from a model of GPT-2 124M's shape against the machine's floors.");
   std::vector<int> batches{1, 8, 32};
   int prompt = 28, fresh = 64, rounds = 3;
+  bool tiny = false;
   std::string json_file;
   app.add_option("--batches", batches, "prompts at a time")->delimiter(',')->capture_default_str();
   app.add_option("--prompt", prompt, "tokens of a prompt")->capture_default_str();
   app.add_option("--fresh", fresh, "new tokens, at least 2")->capture_default_str();
   app.add_option("--rounds", rounds, "timed rounds (after one that is not)")->capture_default_str();
+  app.add_flag("--tiny", tiny, "a toy model: whether it works");
   app.add_option("--json", json_file, "also write the figures to this file");
   return support::run_program("decode", app, argc, argv, [&] {
     if (fresh < 2) fail<ValueError>("decode", "--fresh {}, expected at least 2", fresh);
@@ -56,11 +58,15 @@ int main(int argc, char** argv) {
                version, bench::cpu_name(), thread_count(), peak / 1e9, bandwidth / 1e9);
     fmt::print("{:>6} {:>14} {:>14} {:>18} {:>16}\n", "batch", "ms a pass", "tokens/s", "of the bandwidth",
                "of the peak");
-    Decoder<B> model(DecoderConfig{});
+    bench::reset_peak_resident_bytes();  // measuring the memory's speed took a lot of it
+    Decoder<B> model(
+        tiny ? DecoderConfig{.vocabulary = 101, .width = 48, .layers = 3, .heads = 4, .hidden = 192}
+             : DecoderConfig{});
     // A pass reads every weight but the tables that it looks rows up in; the tied head reads its whole table.
     const double weights = static_cast<double>(parameter_count(parameters(model)) -
                                                model.config().positions * model.config().width);
-    nlohmann::json out{{"cpu", bench::cpu_name()}, {"peak", peak}, {"bandwidth", bandwidth}};
+    nlohmann::json out = bench::new_report(peak);
+    out["read_gigabytes_per_second"] = bandwidth / 1e9;
     for (const int batch : batches) {
       const Outcome o = measure(model, batch, prompt, fresh, rounds);
       const double pass = (o.seconds - o.prompt) / (fresh - 1);
@@ -73,12 +79,10 @@ int main(int argc, char** argv) {
                              {"prompt_seconds", o.prompt},
                              {"seconds_per_pass", pass},
                              {"share_of_bandwidth", read},
-                             {"share_of_peak", computed}});
+                             {"share_of_peak", computed},
+                             {"peak_bytes", bench::peak_resident_bytes()}});
     }
-    if (!json_file.empty()) {
-      std::ofstream file(json_file);
-      if (!(file << out.dump(2) << '\n')) fail<FileError>("decode", "'{}' cannot be written", json_file);
-    }
+    bench::write_report("decode", json_file, out);
     return 0;
   });
 }

@@ -1,13 +1,12 @@
 // What this machine can do at most: the floors that the other benchmarks are compared with.
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "retort/core/error.hpp"
 #include "retort/version.hpp"
 #include "support/machine.hpp"
 #include "support/program.hpp"
+#include "support/report.hpp"
 
 int main(int argc, char** argv) {
   CLI::App app("Measures the machine: fused multiply-adds a second, memory read and copied a second.");
@@ -28,11 +27,7 @@ int main(int argc, char** argv) {
     row("fp64 FMA", "GFLOP/s", [](int threads) { return bench::peak_flops<double>(0.2, threads); });
     row("memory read", "GB/s", [](int threads) { return bench::read_bandwidth(threads); });
     row("memory copy", "GB/s, both ways", [](int threads) { return bench::copy_bandwidth(threads); });
-    if (!json_file.empty()) {
-      std::ofstream file(json_file);
-      if (!(file << out.dump(2) << '\n'))
-        retort::fail<retort::FileError>("floors", "'{}' cannot be written", json_file);
-    }
+    bench::write_report("floors", json_file, out);
     return 0;
   });
 }

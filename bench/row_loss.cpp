@@ -10,6 +10,7 @@
 #include "retort/version.hpp"
 #include "support/machine.hpp"
 #include "support/program.hpp"
+#include "support/report.hpp"
 
 namespace {
 
@@ -105,7 +106,10 @@ int main(int argc, char** argv) {
         static_cast<double>(rows * vocabulary) * 4e-6);
     fmt::print("{:<22} {:>9} {:>14} {:>7} {:>14}\n", "divergence", "seconds", "GEMMs alone", "ratio",
                "extra memory");
-    nlohmann::json out = {{"cpu", bench::cpu_name()}, {"rows", nlohmann::json::array()}};
+    nlohmann::json out = bench::new_report(bench::peak_flops<float>());
+    const double peak = out["peak_gflops"].get<double>() * 1e9;
+    // logits of both, gradient to hidden and to weight
+    const double flops = 8 * static_cast<double>(rows) * static_cast<double>(vocabulary * width);
     for (const auto& name : divergences) {
       const Outcome o = measure(parse_divergence(name), rows, vocabulary, width, rounds);
       fmt::print("{:<22} {:>9.3f} {:>14.3f} {:>7.2f} {:>11.1f} MB\n", name, o.seconds, o.gemm_seconds,
@@ -113,12 +117,12 @@ int main(int argc, char** argv) {
       out["rows"].push_back({{"divergence", name},
                              {"seconds", o.seconds},
                              {"gemm_seconds", o.gemm_seconds},
-                             {"extra_megabytes", o.extra_megabytes}});
+                             {"gflops", flops / o.seconds / 1e9},
+                             {"share_of_peak", flops / o.seconds / peak},
+                             {"peak_bytes", bench::peak_resident_bytes()},
+                             {"extra_bytes", 1e6 * o.extra_megabytes}});
     }
-    if (!json_file.empty()) {
-      std::ofstream file(json_file);
-      if (!(file << out.dump(2) << '\n')) fail<FileError>("row_loss", "'{}' cannot be written", json_file);
-    }
+    bench::write_report("row_loss", json_file, out);
     return 0;
   });
 }

@@ -8,6 +8,18 @@ import time
 import torch
 
 
+def resident_bytes(field="VmRSS"):
+    """Bytes of this process in memory now, or with "VmHWM" the most so far; None where /proc does not say."""
+    try:
+        with open("/proc/self/status") as status:
+            for line in status:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
 class Bench:
     """Runs cases on one device and prints their rows; `failed` is set by any error but running out of memory."""
 
@@ -17,10 +29,15 @@ class Bench:
         self.repeat = repeat
         self.out = out
         self.failed = False
+        self.start_bytes = None if self.cuda else resident_bytes()
         self.name = torch.cuda.get_device_name(self.device) if self.cuda else "cpu"
 
     def case(self, work, variant, shape, dtype, body, tokens=None, flops=None, traffic=None):
-        """Prints the row of one case: what it is, and what body() returns (see `times`).
+        """Prints the row of one case, see `measure`."""
+        self.print(self.measure(work, variant, shape, dtype, body, tokens, flops, traffic))
+
+    def measure(self, work, variant, shape, dtype, body, tokens=None, flops=None, traffic=None):
+        """The row of one case: what it is, and what body() returns (see `times`).
 
         tokens, flops and traffic are what one run processes: tokens, floating-point operations, and bytes read plus
         bytes written. Tensors belong inside of body, so that the next case finds the memory free.
@@ -43,9 +60,14 @@ class Bench:
         except Exception as error:  # one case that this PyTorch cannot run must not cost the others
             row["error"] = f"{type(error).__name__}: {error}"
             self.failed = True
-        transformers = sys.modules.get("transformers")
-        row.update(device=self.name, torch=torch.__version__,
-                   transformers=transformers.__version__ if transformers else None)
+        versions = {name: getattr(sys.modules.get(name), "__version__", None) for name in ("transformers", "trl")}
+        row.update(device=self.name, torch=torch.__version__, **versions)
+        if not self.cuda:
+            row.update(threads=torch.get_num_threads(), start_bytes=self.start_bytes)
+        return row
+
+    def print(self, row):
+        """Prints a row, to the file of rows too."""
         line = json.dumps(row)
         print(line, flush=True)
         if self.out:
@@ -71,16 +93,16 @@ class Bench:
 
         If step returns points in time, {phase: the point of its end} in order, the median seconds of each phase come
         too. held_bytes is what stays allocated between runs (weights, inputs, optimizer state), peak_bytes the most
-        that is allocated in one, held_bytes included; both are None on a CPU.
+        that is allocated in one, held_bytes included. On a CPU they are the process's memory, Python and libraries
+        included: then, and the most since it began; a row's start_bytes is what it had before the case.
         """
         repeat = self.repeat or repeat
         for _ in range(warm_up):
             step()
-        held = None
         if self.cuda:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
-            held = torch.cuda.memory_allocated()
+        held = self.held_bytes()
         runs, phases = [], []
         for _ in range(repeat):
             start = self.now()
@@ -90,8 +112,16 @@ class Bench:
             if points:
                 ends = list(points.values())
                 phases.append([self.between(a, b) for a, b in zip([start] + ends, ends)])
-        result = {"seconds": statistics.median(runs), "seconds_min": min(runs), "repeat": repeat,
-                  "held_bytes": held, "peak_bytes": torch.cuda.max_memory_allocated() if self.cuda else None}
+        result = self.summary(runs, held)
         if phases:
             result["phases"] = {name: statistics.median(p) for name, p in zip(points, zip(*phases))}
         return result
+
+    def held_bytes(self):
+        """What is allocated now, see `times`."""
+        return torch.cuda.memory_allocated() if self.cuda else resident_bytes()
+
+    def summary(self, runs, held):
+        """The columns of runs that took so many seconds each, with held_bytes as they were before."""
+        return {"seconds": statistics.median(runs), "seconds_min": min(runs), "repeat": len(runs), "held_bytes": held,
+                "peak_bytes": torch.cuda.max_memory_allocated() if self.cuda else resident_bytes("VmHWM")}

@@ -61,8 +61,23 @@ class GPT2(nn.Module):
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
+@dataclasses.dataclass(frozen=True)
+class T5Shape:
+    """A T5's shape; T5 v1.1 has a gated feed-forward and a head of its own."""
+    vocabulary: int = 32128
+    width: int = 512
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    heads: int = 8
+    head_width: int = 64
+    hidden: int = 2048
+    buckets: int = 32
+    max_distance: int = 128
+    v1_1: bool = False
+
+
 def transformers_gpt2(shape, device, dtype):
-    """transformers' GPT-2 with SDPA, no dropout and random weights of dtype, made on the device."""
+    """transformers' GPT-2 with SDPA, no dropout, no end token and random weights of dtype, made on the device."""
     from transformers import GPT2Config, GPT2LMHeadModel
     config = GPT2Config(n_layer=shape.layers, n_head=shape.heads, n_embd=shape.width, vocab_size=shape.vocabulary,
                         n_positions=shape.positions, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
@@ -70,15 +85,35 @@ def transformers_gpt2(shape, device, dtype):
                         attn_implementation="sdpa")
     with torch.device(device):
         model = GPT2LMHeadModel(config)
+    model.generation_config.eos_token_id = None
+    return model.to(dtype)
+
+
+def transformers_t5(shape, device, dtype):
+    """transformers' T5 with SDPA, no dropout, no end token and random weights of dtype, made on the device."""
+    from transformers import T5Config, T5ForConditionalGeneration
+    config = T5Config(vocab_size=shape.vocabulary, d_model=shape.width, d_kv=shape.head_width, d_ff=shape.hidden,
+                      num_layers=shape.encoder_layers, num_decoder_layers=shape.decoder_layers,
+                      num_heads=shape.heads, relative_attention_num_buckets=shape.buckets,
+                      relative_attention_max_distance=shape.max_distance, dropout_rate=0.0,
+                      feed_forward_proj="gated-gelu" if shape.v1_1 else "relu", tie_word_embeddings=not shape.v1_1,
+                      decoder_start_token_id=0, attn_implementation="sdpa")
+    with torch.device(device):
+        model = T5ForConditionalGeneration(config)
+        if shape.v1_1:  # the configuration alone does not untie it
+            model.lm_head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+    model.generation_config.eos_token_id = None
     return model.to(dtype)
 
 
 def generate(model, prompts, new_tokens, sample):
-    """prompts (B, P) with new_tokens more tokens each, (B, P + new_tokens): greedy, or sampled at temperature 1."""
+    """new_tokens tokens more than prompts (B, P), greedy or sampled at temperature 1.
+
+    (B, P + new_tokens) of a decoder; of an encoder-decoder its start token and theirs, (B, 1 + new_tokens).
+    """
     choice = dict(do_sample=True, temperature=1.0, top_k=0) if sample else dict(do_sample=False)
     return model.generate(input_ids=prompts, attention_mask=torch.ones_like(prompts), use_cache=True,
-                          min_new_tokens=new_tokens, max_new_tokens=new_tokens,
-                          pad_token_id=model.config.eos_token_id, **choice)
+                          max_new_tokens=new_tokens, pad_token_id=model.config.eos_token_id, **choice)
 
 
 def generalised_jsd(student, teacher, beta=0.5):

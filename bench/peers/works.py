@@ -81,136 +81,166 @@ def train(bench, sizes, with_compile):
 
 # --- Both heads and the divergence -----------------------------------------------------------------------------------
 
+def head_loss_times(bench, rows, student_width, teacher_width, vocabulary, dtype, loss_of):
+    """The mean of loss_of(hidden, head, teacher_hidden, teacher_head), a sum over rows, and its gradients.
+
+    Hidden states (rows, width) and heads (vocabulary, width) are random; gradients go to the student's. extra_bytes
+    is memory beyond these inputs and their gradients.
+    """
+    def random(*shape, scale):
+        return torch.randn(shape, device=bench.device).mul_(scale).to(dtype)
+
+    hidden = random(rows, student_width, scale=1.0).requires_grad_()
+    teacher_hidden = random(rows, teacher_width, scale=1.0)
+    head = random(vocabulary, student_width, scale=student_width**-0.5).requires_grad_()
+    teacher_head = random(vocabulary, teacher_width, scale=teacher_width**-0.5)
+    loss = None
+
+    def step():
+        nonlocal loss
+        loss = loss_of(hidden, head, teacher_hidden, teacher_head) / rows
+        loss.backward()
+        hidden.grad = head.grad = None
+        loss = loss.detach()
+
+    times = bench.times(step, 5)
+    if times["peak_bytes"] is not None:
+        gradients = (hidden.numel() + head.numel()) * hidden.element_size()
+        times["extra_bytes"] = times["peak_bytes"] - times["held_bytes"] - gradients
+    return {**times, "loss": loss.item()}
+
+
+def head_loss(divergence, chunk=None):
+    """A loss_of that makes the logits of all rows, or of `chunk` rows at a time, recomputed in the backward pass.
+
+    divergence(student_logits, teacher_logits) is the sum over rows.
+    """
+    def of_rows(hidden, head, teacher_hidden, teacher_head):
+        with torch.no_grad():
+            teacher_logits = teacher_hidden @ teacher_head.T  # (rows, V)
+        return divergence(hidden @ head.T, teacher_logits)
+
+    def of_chunks(hidden, head, teacher_hidden, teacher_head):
+        return sum(checkpoint(of_rows, h, head, t, teacher_head, use_reentrant=False)
+                   for h, t in zip(hidden.split(chunk), teacher_hidden.split(chunk)))
+
+    return of_rows if chunk is None else of_chunks
+
+
 def jsd(bench, sizes, with_compile):
     """Mean JSD(0.5) of the logits of hidden states, and its gradients to the student's hidden states and head."""
     rows = sizes.jsd_rows
-
-    def body(student_width, teacher_width, vocabulary, chunk):
-        def random(*shape, scale):
-            return (torch.randn(shape, device=bench.device) * scale).to(BF16)
-
-        student = random(rows, student_width, scale=1.0).requires_grad_()
-        teacher = random(rows, teacher_width, scale=1.0)
-        student_head = random(vocabulary, student_width, scale=student_width**-0.5).requires_grad_()
-        teacher_head = random(vocabulary, teacher_width, scale=teacher_width**-0.5)
-        loss = None
-
-        def of_rows(hidden, teacher_hidden):
-            with torch.no_grad():
-                teacher_logits = teacher_hidden @ teacher_head.T  # (rows, V)
-            return models.generalised_jsd(hidden @ student_head.T, teacher_logits) / rows
-
-        def step():
-            nonlocal loss
-            if chunk is None:
-                loss = of_rows(student, teacher)
-            else:
-                loss = sum(checkpoint(of_rows, h, t, use_reentrant=False)
-                           for h, t in zip(student.split(chunk), teacher.split(chunk)))
-            loss.backward()
-            student.grad = student_head.grad = None
-            loss = loss.detach()
-
-        return {**bench.times(step, 5), "loss": loss.item()}
-
     for student_width, teacher_width, vocabulary in sizes.jsd_heads:
         for variant, chunk in [("eager", None), ("chunked", sizes.jsd_chunk)]:
             shape = {"rows": rows, "student_width": student_width, "teacher_width": teacher_width,
                      "vocabulary": vocabulary, "chunk": chunk}
+            loss_of = head_loss(models.generalised_jsd, chunk)
             bench.case("jsd", variant, shape, "bf16, fp32 loss",
-                       lambda: body(student_width, teacher_width, vocabulary, chunk), tokens=rows)
+                       lambda: head_loss_times(bench, rows, student_width, teacher_width, vocabulary, BF16, loss_of),
+                       tokens=rows)
 
 
 # --- Generation and the on-policy step -------------------------------------------------------------------------------
 
+def generate_times(bench, model_shape, size, dtype, sample):
+    """transformers' generate() with its key/value cache; size is (prompts, tokens of each, new tokens)."""
+    batch, prompt, new = size
+    model = models.transformers_gpt2(model_shape, bench.device, dtype).eval()
+    prompts = torch.randint(model_shape.vocabulary, (batch, prompt), device=bench.device)
+
+    def step():
+        tokens = models.generate(model, prompts, new, sample)
+        assert tokens.shape == (batch, prompt + new)
+
+    times = bench.times(step, 3, warm_up=1)
+    return {**times, "seconds_per_token_step": times["seconds"] / new}
+
+
 def generate(bench, sizes, with_compile):
-    """transformers' generate() with its key/value cache."""
+    """Sampled and greedy decoding."""
     batch, prompt, new = sizes.generate
-
-    def body(sample):
-        model = models.transformers_gpt2(sizes.student, bench.device, BF16).eval()
-        prompts = torch.randint(sizes.student.vocabulary, (batch, prompt), device=bench.device)
-
-        def step():
-            tokens = models.generate(model, prompts, new, sample)
-            assert tokens.shape == (batch, prompt + new)
-
-        times = bench.times(step, 3, warm_up=1)
-        return {**times, "seconds_per_token_step": times["seconds"] / new}
-
     for variant in ["sample", "greedy"]:
         shape = {**dataclasses.asdict(sizes.student), "batch": batch, "prompt": prompt, "new": new}
-        bench.case("generate", variant, shape, "bf16", lambda: body(variant == "sample"), tokens=batch * new)
+        bench.case("generate", variant, shape, "bf16",
+                   lambda: generate_times(bench, sizes.student, sizes.generate, BF16, variant == "sample"),
+                   tokens=batch * new)
+
+
+def on_policy_times(bench, student_shape, teacher_shape, size, dtype):
+    """A step of GKD on the student's own samples: JSD(0.5), clipping, AdamW; size as in `generate_times`."""
+    batch, prompt, new = size
+    student = models.transformers_gpt2(student_shape, bench.device, dtype).train()
+    teacher = models.transformers_gpt2(teacher_shape, bench.device, dtype).eval()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, fused=True)
+    prompts = torch.randint(student_shape.vocabulary, (batch, prompt), device=bench.device)
+    loss = None
+
+    def response_logits(model, tokens):  # (B * new, V)
+        output = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), logits_to_keep=new + 1,
+                       use_cache=False)
+        return output.logits[:, :-1].flatten(0, 1)
+
+    def step():
+        nonlocal loss
+        points = {}
+        tokens = models.generate(student, prompts, new, sample=True)
+        points["generate"] = bench.now()
+        student_logits = response_logits(student, tokens)
+        points["student_forward"] = bench.now()
+        with torch.no_grad():
+            teacher_logits = response_logits(teacher, tokens)
+        points["teacher_forward"] = bench.now()
+        loss = models.generalised_jsd(student_logits, teacher_logits) / (batch * new)
+        points["loss"] = bench.now()
+        loss.backward()
+        points["backward"] = bench.now()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        points["update"] = bench.now()
+        loss = loss.detach()
+        return points
+
+    return {**bench.times(step, 3, warm_up=1), "loss": loss.item()}
 
 
 def on_policy(bench, sizes, with_compile):
     """One step of GKD on the student's own samples; tokens are those of the responses."""
     batch, prompt, new = sizes.on_policy
-
-    def body():
-        student = models.transformers_gpt2(sizes.student, bench.device, BF16).train()
-        teacher = models.transformers_gpt2(sizes.teacher, bench.device, BF16).eval()
-        optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, fused=True)
-        prompts = torch.randint(sizes.student.vocabulary, (batch, prompt), device=bench.device)
-        loss = None
-
-        def response_logits(model, tokens):  # (B * new, V)
-            output = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), logits_to_keep=new + 1,
-                           use_cache=False)
-            return output.logits[:, :-1].flatten(0, 1)
-
-        def step():
-            nonlocal loss
-            points = {}
-            tokens = models.generate(student, prompts, new, sample=True)
-            points["generate"] = bench.now()
-            student_logits = response_logits(student, tokens)
-            points["student_forward"] = bench.now()
-            with torch.no_grad():
-                teacher_logits = response_logits(teacher, tokens)
-            points["teacher_forward"] = bench.now()
-            loss = models.generalised_jsd(student_logits, teacher_logits) / (batch * new)
-            points["loss"] = bench.now()
-            loss.backward()
-            points["backward"] = bench.now()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            points["update"] = bench.now()
-            loss = loss.detach()
-            return points
-
-        return {**bench.times(step, 3, warm_up=1), "loss": loss.item()}
-
     shape = {"student": dataclasses.asdict(sizes.student), "teacher": dataclasses.asdict(sizes.teacher),
              "batch": batch, "prompt": prompt, "new": new}
-    bench.case("on_policy", "transformers", shape, "bf16, fp32 loss", body, tokens=batch * new)
+    bench.case("on_policy", "transformers", shape, "bf16, fp32 loss",
+               lambda: on_policy_times(bench, sizes.student, sizes.teacher, sizes.on_policy, BF16),
+               tokens=batch * new)
 
 
 # --- Single operations -----------------------------------------------------------------------------------------------
+
+def attention_times(bench, size, dtype, backward, backend=None):
+    """Causal SDPA of contiguous (B, H, T, D), forward or forward and backward."""
+    q, k, v, gradient = torch.randn((4, *size), device=bench.device, dtype=dtype).unbind()
+    for tensor in (q, k, v):
+        tensor.requires_grad_(backward)
+
+    def step():
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if backward:
+            torch.autograd.grad(out, (q, k, v), gradient)
+
+    with sdpa_kernel(backend) if backend else contextlib.nullcontext():
+        return bench.times(step, 5, calls=10)
+
 
 def attention(bench, sizes, with_compile):
     """Causal SDPA; tflops count the causal half, and five products backward to the two forward."""
     batch, heads, length, width = sizes.attention
     product = batch * heads * length * length * width  # one of (T, D) x (D, T), causal half
-
-    def body(backward, backend):
-        q, k, v, gradient = torch.randn((4, *sizes.attention), device=bench.device, dtype=BF16).unbind()
-        for tensor in (q, k, v):
-            tensor.requires_grad_(backward)
-
-        def step():
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            if backward:
-                torch.autograd.grad(out, (q, k, v), gradient)
-
-        with sdpa_kernel(backend) if backend else contextlib.nullcontext():
-            return bench.times(step, 5, calls=10)
-
     backends = [("", None)] + ([(" cudnn", SDPBackend.CUDNN_ATTENTION)] if bench.cuda else [])
     for suffix, backend in backends:
         for variant, backward in [("forward", False), ("forward+backward", True)]:
             bench.case("attention", variant + suffix, dict(zip("BHTD", sizes.attention)), "bf16",
-                       lambda: body(backward, backend), flops=(7 if backward else 2) * product)
+                       lambda: attention_times(bench, sizes.attention, BF16, backward, backend),
+                       flops=(7 if backward else 2) * product)
 
 
 def gemm(bench, sizes, with_compile):

@@ -112,8 +112,7 @@ inline constexpr support::Column<ResultRow> columns[] = {
   for (const support::Curve& curve : report.curves)
     if (!curve.points.empty()) longest = std::max(longest, curve.points.back().x);
   const bool in_minutes = longest > 600;
-  return {.title = fmt::format("Word error rate of the student while it is trained, on {} validation words",
-                               report.curve_words),
+  return {.title = fmt::format("The student's word error rate on {} validation words", report.curve_words),
           .x = in_minutes ? "training time in minutes" : "training time in seconds",
           .y = "word error rate, greedy, in %",
           .unit = " %",

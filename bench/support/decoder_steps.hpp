@@ -26,7 +26,7 @@ inline StepRow decoder_step(const StepSizes& sizes, int batch, int length, int r
   // A prompt of one token: every other token is predicted.
   const retort::Batch data = retort::numbered(random_sequences(batch, 1, model.vocabulary(), 1),
                                               random_sequences(batch, length, model.vocabulary(), 2));
-  std::vector<double> total, forward, backward, update;
+  std::vector<double> total, forward, backward, update, peak;
   retort::Tape<B> tape;
   for (int r = 0; r < rounds + 1; ++r) {
     const double t0 = now();
@@ -40,11 +40,13 @@ inline StepRow decoder_step(const StepSizes& sizes, int batch, int length, int r
     optimizer.step({.gradient_scale = clip_scale(list, sizes.clip_norm)});
     const double t3 = now();
     if (r == 0) continue;
+    peak.push_back(peak_between_rounds());
     total.push_back(t3 - t0), forward.push_back(t1 - t0), backward.push_back(t2 - t1),
         update.push_back(t3 - t2);
   }
   StepRow row{fmt::format("gpt2-124M train step {} x {}", batch, length), median(total),
               6.0 * static_cast<double>(parameter_count(list)) * batch * length};
+  row.peak = median(peak);
   row.parts = {
       {"forward and head", median(forward)}, {"backward", median(backward)}, {"update", median(update)}};
   return row;
@@ -60,7 +62,7 @@ inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
   const retort::Index vocabulary = student.vocabulary();
   const retort::Batch prompts = retort::numbered(random_sequences(batch, sizes.prompt, vocabulary, 1),
                                                  random_sequences(batch, 1, vocabulary, 2));
-  std::vector<double> total, sampling, student_part, teacher_part, update;
+  std::vector<double> total, sampling, student_part, teacher_part, update, peak;
   retort::Tape<B> tape;
   retort::Index tokens = 0;
   for (int r = 0; r < rounds + 1; ++r) {
@@ -87,6 +89,7 @@ inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
     optimizer.step({.gradient_scale = clip_scale(list, sizes.clip_norm)});
     const double t4 = now();
     if (r == 0) continue;
+    peak.push_back(peak_between_rounds());
     total.push_back(t4 - t0), sampling.push_back(t1 - t0), teacher_part.push_back(t2 - t1);
     student_part.push_back(t3 - t2), update.push_back(t4 - t3);
   }
@@ -96,6 +99,7 @@ inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
   StepRow row{
       fmt::format("on-policy GKD step {} x ({} + {}), 82M from 124M", batch, sizes.prompt, sizes.fresh),
       median(total), 2 * ns * all + 2 * nt * all + 6 * ns * all};
+  row.peak = median(peak);
   row.parts = {{"generate", median(sampling)},
                {"teacher", median(teacher_part)},
                {"student and both heads", median(student_part)},
@@ -119,7 +123,7 @@ inline StepRow minillm_row(const StepSizes& sizes, int rounds) {
                                                                 .end_token = end_token};
   retort::MiniLlm<> minillm = retort::minillm::paper();
   minillm.corpus = retort::CorpusLoss::none;
-  std::vector<double> of_gkd, decoding, sampling, update, total;
+  std::vector<double> of_gkd, decoding, sampling, update, total, peak;
   retort::Index tokens = 0;
   for (int r = 0; r < rounds + 1; ++r) {
     const retort::RandomKey key{7, static_cast<std::uint64_t>(r)};
@@ -135,6 +139,7 @@ inline StepRow minillm_row(const StepSizes& sizes, int rounds) {
     (void)minillm_step(minillm, student, teacher, optimizer, rollouts, nullptr, key);
     const double t4 = now();
     if (r == 0) continue;
+    peak.push_back(peak_between_rounds());
     of_gkd.push_back(t1 - t0), decoding.push_back(t2 - t1), sampling.push_back(t3 - t2);
     update.push_back(t4 - t3), total.push_back(t4 - t2);
   }
@@ -143,6 +148,7 @@ inline StepRow minillm_row(const StepSizes& sizes, int rounds) {
   const double all = static_cast<double>(batch) * sizes.prompt + static_cast<double>(tokens);
   StepRow row{fmt::format("MiniLLM step {} x ({} + {}), 82M from 124M", batch, sizes.prompt, sizes.fresh),
               median(total), 2 * ns * all + 4 * nt * all + 6 * ns * all};
+  row.peak = median(peak);
   row.parts = {{"mixed sampling", median(sampling)},
                {"update", median(update)},
                {"for comparison: GKD step", median(of_gkd)},

@@ -37,7 +37,7 @@ inline StepRow t5_small_step(const StepSizes& sizes, int rounds) {
   const retort::Batch data =
       retort::numbered(random_sequences(sizes.pairs, sizes.source, model.vocabulary(), 1),
                        random_sequences(sizes.pairs, sizes.target, model.vocabulary(), 2));
-  std::vector<double> total;
+  std::vector<double> total, peak;
   retort::Tape<B> tape;
   for (int r = 0; r < rounds + 1; ++r) {
     const double began = now();
@@ -47,10 +47,11 @@ inline StepRow t5_small_step(const StepSizes& sizes, int rounds) {
                        retort::Normaliser::of(data.responses));
     tape.backward(loss.value);
     optimizer.step({.gradient_scale = clip_scale(list, sizes.clip_norm)});
-    if (r > 0) total.push_back(now() - began);
+    const double ended = now();
+    if (r > 0) total.push_back(ended - began), peak.push_back(peak_between_rounds());
   }
   return {fmt::format("t5-small train step {} x ({} -> {})", sizes.pairs, sizes.source, sizes.target),
-          median(total), 3 * forward_flops(model, sizes.pairs, sizes.source, sizes.target)};
+          median(total), 3 * forward_flops(model, sizes.pairs, sizes.source, sizes.target), median(peak)};
 }
 
 /// A step of the main example by `training_step`: `recipe` trains a model of `trained` sizes, with the
@@ -70,16 +71,20 @@ StepRow g2p_step(const StepSizes& sizes, const char* what, Recipe recipe,
   const retort::Batch data =
       retort::numbered(random_sequences(sizes.words, sizes.letters, model.vocabulary(), 1),
                        random_sequences(sizes.words, sizes.phonemes, model.vocabulary(), 2));
-  std::vector<double> total, sampling;
+  std::vector<double> total, sampling, peak;
   for (int r = 0; r < rounds + 1; ++r) {
     const double began = now();
     const auto report = training_step(recipe, model, asked, optimizer, data,
                                       {7, static_cast<std::uint64_t>(r)}, {.clip_norm = clip_option(sizes)});
-    if (r > 0) total.push_back(now() - began), sampling.push_back(report.sampling_seconds);
+    const double ended = now();
+    if (r == 0) continue;
+    total.push_back(ended - began), sampling.push_back(report.sampling_seconds);
+    peak.push_back(peak_between_rounds());
   }
   const auto flops = [&](Model& m) { return forward_flops(m, sizes.words, sizes.letters, sizes.phonemes); };
   StepRow row{fmt::format("g2p {} step {} x ({} -> {})", what, sizes.words, sizes.letters, sizes.phonemes),
-              median(total), (samples ? 4 : 3) * flops(model) + (teacher ? flops(*teacher) : 0)};
+              median(total), (samples ? 4 : 3) * flops(model) + (teacher ? flops(*teacher) : 0),
+              median(peak)};
   if (samples) row.parts = {{"generate", median(sampling)}};
   return row;
 }

@@ -18,6 +18,7 @@ namespace bench {
 struct StepRow {
   std::string work;
   double seconds = 0, flops = 0;
+  double peak = 0;  ///< of fp32 arithmetic, operations a second, between the rounds
   nlohmann::json parts = nlohmann::json::object();  ///< seconds of each part
 };
 
@@ -68,6 +69,12 @@ struct StepSizes {
   s.g2p_teacher.width = 32, s.g2p_teacher.head_width = 8, s.g2p_teacher.hidden = 64;
   s.words = 4;
   return s;
+}
+
+/// The arithmetic's peak between two rounds. The clock of a processor moves within seconds: a step is
+/// compared with the median of what was measured beside its rounds.
+[[nodiscard]] inline double peak_between_rounds() {
+  return peak_flops<float>(0.05);
 }
 
 /// What the gradients are multiplied with so that their norm is at most `clip_norm`; 1 for a clip_norm of 0.

@@ -15,6 +15,7 @@ namespace retort {
 class Checksum {
  public:
   void update(std::span<const std::byte> bytes) {
+    if (bytes.empty()) return;  // memcpy must not see their null pointer
     total_ += bytes.size();
     if (held_ > 0) {
       const std::size_t taken = std::min(bytes.size(), block_.size() - held_);

@@ -42,7 +42,7 @@ void check(const Settings& s) {
   if (s.teacher_file.empty()) return;
   if (cut) fail<ValueError>("student", "--student-layers are layers of --teacher, a teacher's file has none");
   if (s.student.empty()) fail<ValueError>("student", "--teacher-file needs --student");
-  if (!samples_nothing(recipe))
+  if (!retort::always_data(recipe.outputs))
     fail<ValueError>("recipe",
                      "{} samples responses while it trains, of which --teacher-file knows nothing: expected "
                      "sft, supervised_kd, or gkd with --lambda 0",

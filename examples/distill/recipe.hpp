@@ -75,12 +75,6 @@ using DataRecipe = retort::Gkd<retort::AnyObjective, retort::FromData, Draw>;
           .options = r.options};
 }
 
-/// Whether a recipe learns from the data's responses in every step.
-[[nodiscard]] inline bool samples_nothing(const AnyRecipe& recipe) {
-  return recipe.outputs.choose(0.0) == retort::Source::data &&
-         recipe.outputs.choose(1.0) == retort::Source::data;
-}
-
 /// Whether a recipe learns from the data's responses, at least in some steps.
 [[nodiscard]] inline bool needs_responses(const AnyRecipe& recipe) {
   return recipe.outputs.choose(1.0) == retort::Source::data;

@@ -26,6 +26,12 @@ concept OutputSource = requires(const O o, double u) {
   { o.choose(u) } -> std::same_as<Source>;
 };
 
+/// Whether every step learns from the data's responses: nobody is sampled from.
+template <OutputSource O>
+[[nodiscard]] bool always_data(const O& outputs) {
+  return outputs.choose(0.0) == Source::data && outputs.choose(1.0) == Source::data;
+}
+
 /// The data set's responses: supervised training.
 struct FromData {
   static constexpr const char* name = "data";

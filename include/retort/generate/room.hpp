@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <optional>
+
 #include "retort/core/batch.hpp"
 #include "retort/models/language_model.hpp"
 

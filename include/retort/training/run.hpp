@@ -69,7 +69,7 @@ RunResult run_training(RunFolder& folder, const Recipe& recipe, Student& student
                        const RunOptions& options, const nlohmann::json& config = nlohmann::json::object(),
                        const std::function<nlohmann::json()>& evaluate = {}) {
   check_policy(recipe);
-  if (recipe.outputs.choose(0.0) != Source::data || recipe.outputs.choose(1.0) != Source::data) {
+  if (!always_data(recipe.outputs)) {
     require_room("run_training", "student", student, data, recipe.max_tokens);
     if (teacher != nullptr) require_room("run_training", "teacher", *teacher, data, recipe.max_tokens);
   }

@@ -191,13 +191,13 @@ def gkd(bench, sizes):
 @case("gkd", "trl GKDTrainer")
 def gkd_trainer(bench, sizes):
     import trl_steps
-    return trl_steps.gkd_trainer_times(bench, sizes)
+    return trl_steps.gkd_trainer_times(bench, sizes.distilled, sizes.gpt2, sizes.on_policy)
 
 
 @case("gkd", "trl DistillationTrainer")
 def distillation_trainer(bench, sizes):
     import trl_steps
-    return trl_steps.distillation_trainer_times(bench, sizes)
+    return trl_steps.distillation_trainer_times(bench, sizes.distilled, sizes.gpt2, sizes.on_policy)
 
 
 # --- Single operations -----------------------------------------------------------------------------------------------
@@ -213,21 +213,12 @@ def row_loss_times(bench, sizes, loss_of):
             **works.head_loss_times(bench, rows, width, width, vocabulary, F32, loss_of)}
 
 
-def trl_chunked(beta):
-    """The loss of TRL's DistillationTrainer: beta is the teacher's share of the mixture, 0 forward, 1 reverse KL."""
-    def loss_of(hidden, head, teacher_hidden, teacher_head):
-        from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
-        divergence, _ = ChunkedDivergenceFunction.apply(hidden, head, None, teacher_hidden, teacher_head, None, beta)
-        return divergence.sum()
-    return loss_of
-
-
 for _name, _divergence, _beta in [("row-loss-jsd", models.generalised_jsd, 0.5),
                                   ("row-loss-forward-kl", forward_kl, 0.0),
                                   ("row-loss-reverse-kl", lambda q, p: forward_kl(p, q), 1.0)]:
     case(_name, "eager")(lambda bench, sizes, divergence=_divergence:
                          row_loss_times(bench, sizes, works.head_loss(divergence)))
-    case(_name, "trl chunked")(lambda bench, sizes, beta=_beta: row_loss_times(bench, sizes, trl_chunked(beta)))
+    case(_name, "trl chunked")(lambda bench, sizes, beta=_beta: row_loss_times(bench, sizes, works.trl_chunked(beta)))
 
 
 @case("attention", "eager")

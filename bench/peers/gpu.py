@@ -6,12 +6,16 @@ Models have random weights, so nothing is downloaded. README.md beside this file
 """
 import argparse
 import contextlib
+import os
 import sys
 
-import torch
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import works
-from measure import Bench
+import torch  # noqa: E402
+
+import works  # noqa: E402
+from measure import Bench  # noqa: E402
 
 
 def main():

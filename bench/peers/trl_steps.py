@@ -19,13 +19,20 @@ class StepSeconds(TrainerCallback):
         self.runs = []
         self.held = None
 
+    def now(self):
+        if self.bench.cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == 1:  # the first, which does not count, has filled the optimizer's state
             self.held = self.bench.held_bytes()
-        self.began = time.perf_counter()
+            if self.bench.cuda:
+                torch.cuda.reset_peak_memory_stats()
+        self.began = self.now()
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.runs.append(time.perf_counter() - self.began)
+        self.runs.append(self.now() - self.began)
 
 
 def toy_tokenizer(vocabulary):
@@ -37,35 +44,42 @@ def toy_tokenizer(vocabulary):
 
 
 def arguments(bench, batch, steps, folder):
-    """Training arguments of both trainers: float32, nothing logged or saved, AdamW, gradients clipped at norm 1."""
+    """Training arguments of both trainers: nothing logged or saved, AdamW, gradients clipped at norm 1.
+
+    float32 on a CPU; on a GPU float32 weights under bf16 autocast.
+    """
     return dict(output_dir=folder, per_device_train_batch_size=batch, max_steps=steps, learning_rate=1e-5,
-                use_cpu=bench.device.type == "cpu", bf16=False, gradient_checkpointing=False, max_grad_norm=1.0,
+                use_cpu=not bench.cuda, bf16=bench.cuda, gradient_checkpointing=False, max_grad_norm=1.0,
                 logging_strategy="no", save_strategy="no", report_to="none", disable_tqdm=True,
                 dataloader_pin_memory=False)
 
 
-def run(bench, sizes, make_trainer):
-    """The columns of a trainer's steps after the first; make_trainer(student, teacher, arguments, ids, tokenizer)."""
-    batch, prompt, _ = sizes.on_policy
+def run(bench, student_shape, teacher_shape, size, make_trainer):
+    """The columns of a trainer's steps after the first; make_trainer(student, teacher, arguments, ids, tokenizer).
+
+    size is (prompts, tokens of each, new tokens).
+    """
+    batch, prompt, new = size
     steps = 1 + (bench.repeat or 3)
-    student = models.transformers_gpt2(sizes.distilled, bench.device, torch.float32)
-    teacher = models.transformers_gpt2(sizes.gpt2, bench.device, torch.float32).eval()
-    ids = torch.randint(2, sizes.gpt2.vocabulary - 1, (steps * batch, prompt))
+    student = models.transformers_gpt2(student_shape, bench.device, torch.float32)
+    teacher = models.transformers_gpt2(teacher_shape, bench.device,
+                                       torch.bfloat16 if bench.cuda else torch.float32).eval()
+    ids = torch.randint(2, student_shape.vocabulary - 1, (steps * batch, prompt))
     seconds = StepSeconds(bench)
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(student, teacher, arguments(bench, batch, steps, folder), ids,
-                               toy_tokenizer(sizes.gpt2.vocabulary))
+                               toy_tokenizer(student_shape.vocabulary))
         trainer.add_callback(seconds)
         trainer.train()
-    shape = {"student": dataclasses.asdict(sizes.distilled), "teacher": dataclasses.asdict(sizes.gpt2),
-             **dict(zip(["batch", "prompt", "new"], sizes.on_policy))}
+    shape = {"student": dataclasses.asdict(student_shape), "teacher": dataclasses.asdict(teacher_shape),
+             "batch": batch, "prompt": prompt, "new": new}
     return {"shape": shape, **bench.summary(seconds.runs[1:], seconds.held)}
 
 
-def gkd_trainer_times(bench, sizes):
+def gkd_trainer_times(bench, student_shape, teacher_shape, size):
     """trl.experimental.gkd.GKDTrainer at lambda 1 and beta 0.5."""
     from trl.experimental.gkd import GKDConfig, GKDTrainer
-    new = sizes.on_policy[2]
+    new = size[2]
 
     def collate(examples):
         prompts = torch.tensor([example["prompt_ids"] for example in examples])
@@ -80,17 +94,17 @@ def gkd_trainer_times(bench, sizes):
         return GKDTrainer(model=student, teacher_model=teacher, args=config, data_collator=collate,
                           train_dataset=Dataset.from_dict({"prompt_ids": ids.tolist()}), processing_class=tokenizer)
 
-    return run(bench, sizes, make)
+    return run(bench, student_shape, teacher_shape, size, make)
 
 
-def distillation_trainer_times(bench, sizes):
+def distillation_trainer_times(bench, student_shape, teacher_shape, size):
     """trl.DistillationTrainer at beta 0.5, with its chunked loss."""
     from trl import DistillationConfig, DistillationTrainer
 
     def make(student, teacher, args, ids, tokenizer):
-        config = DistillationConfig(**args, beta=0.5, max_completion_length=sizes.on_policy[2])
+        config = DistillationConfig(**args, beta=0.5, max_completion_length=size[2])
         prompts = [" ".join(f"w{i}" for i in row) for row in ids.tolist()]
         return DistillationTrainer(model=student, teacher_model=teacher, args=config,
                                    train_dataset=Dataset.from_dict({"prompt": prompts}), processing_class=tokenizer)
 
-    return run(bench, sizes, make)
+    return run(bench, student_shape, teacher_shape, size, make)

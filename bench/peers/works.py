@@ -1,6 +1,8 @@
 """The measurements: each function prints the rows of one work."""
 import contextlib
 import dataclasses
+import importlib.util
+import sys
 import time
 
 import torch
@@ -79,6 +81,10 @@ def train(bench, sizes, with_compile):
         bench.case("train", variant, shape, dtype, lambda: body(variant), tokens=batch * length)
 
 
+def installed(package):
+    return importlib.util.find_spec(package) is not None
+
+
 # --- Both heads and the divergence -----------------------------------------------------------------------------------
 
 def head_loss_times(bench, rows, student_width, teacher_width, vocabulary, dtype, loss_of):
@@ -127,14 +133,34 @@ def head_loss(divergence, chunk=None):
     return of_rows if chunk is None else of_chunks
 
 
+def trl_chunked(beta):
+    """The loss of TRL's DistillationTrainer: beta is the teacher's share of the mixture, 0 forward, 1 reverse KL."""
+    def loss_of(hidden, head, teacher_hidden, teacher_head):
+        from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
+        divergence, _ = ChunkedDivergenceFunction.apply(hidden, head, None, teacher_hidden, teacher_head, None, beta)
+        return divergence.sum()
+    return loss_of
+
+
+def liger_jsd(hidden, head, teacher_hidden, teacher_head):
+    """Liger's fused linear JSD(0.5), whose mean over rows becomes a sum."""
+    from liger_kernel.transformers.fused_linear_jsd import LigerFusedLinearJSD
+    return LigerFusedLinearJSD(jsd_beta=0.5)(hidden, head, teacher_hidden, teacher_head, None) * hidden.shape[0]
+
+
 def jsd(bench, sizes, with_compile):
     """Mean JSD(0.5) of the logits of hidden states, and its gradients to the student's hidden states and head."""
     rows = sizes.jsd_rows
+    variants = [("eager", head_loss(models.generalised_jsd)),
+                ("chunked", head_loss(models.generalised_jsd, sizes.jsd_chunk))]
+    if installed("liger_kernel"):
+        variants.append(("liger", liger_jsd))
+    if installed("trl"):
+        variants.append(("trl chunked", trl_chunked(0.5)))
     for student_width, teacher_width, vocabulary in sizes.jsd_heads:
-        for variant, chunk in [("eager", None), ("chunked", sizes.jsd_chunk)]:
+        for variant, loss_of in variants:
             shape = {"rows": rows, "student_width": student_width, "teacher_width": teacher_width,
-                     "vocabulary": vocabulary, "chunk": chunk}
-            loss_of = head_loss(models.generalised_jsd, chunk)
+                     "vocabulary": vocabulary}
             bench.case("jsd", variant, shape, "bf16, fp32 loss",
                        lambda: head_loss_times(bench, rows, student_width, teacher_width, vocabulary, BF16, loss_of),
                        tokens=rows)
@@ -212,6 +238,15 @@ def on_policy(bench, sizes, with_compile):
     bench.case("on_policy", "transformers", shape, "bf16, fp32 loss",
                lambda: on_policy_times(bench, sizes.student, sizes.teacher, sizes.on_policy, BF16),
                tokens=batch * new)
+    if installed("trl"):
+        import trl_steps
+        for variant, times in [("trl GKDTrainer", trl_steps.gkd_trainer_times),
+                               ("trl DistillationTrainer", trl_steps.distillation_trainer_times)]:
+            with contextlib.redirect_stdout(sys.stderr):  # TRL prints there too
+                row = bench.measure("on_policy", variant, shape, "bf16 autocast, fp32 weights",
+                                    lambda: times(bench, sizes.student, sizes.teacher, sizes.on_policy),
+                                    tokens=batch * new)
+            bench.print(row)
 
 
 # --- Single operations -----------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ template <LanguageModel Teacher>
   Context<B> silent;
   const Variable<B> hidden = teacher.hidden(silent, batch.prompts, batch.responses);  // (rows, width)
   const Index chunk = std::min(
-      rows, detail::chunk_of({.chunk_rows = options.chunk_rows}, columns * static_cast<Index>(sizeof(T))));
+      rows, detail::chunk_of<B>({.chunk_rows = options.chunk_rows}, columns * static_cast<Index>(sizeof(T))));
   const Index stride = logits_stride<B>(columns);
   TensorOf<B> logits({chunk, stride});
   StatisticTensor<B> log_p({chunk, k}), log_tail({chunk});

@@ -211,7 +211,7 @@ template <LanguageModel M>
   const Index rows = hidden.shape()[0], v = model.vocabulary(), width = hidden.shape()[1];
   const auto targets = detail::token_tensor<B>("response_log_probabilities", responses.tokens, v);
   StatisticTensor<B> out({rows});
-  const Index chunk = detail::chunk_of({}, v * static_cast<Index>(sizeof(typename B::Scalar)));
+  const Index chunk = detail::chunk_of<B>({}, v * static_cast<Index>(sizeof(typename B::Scalar)));
   TensorOf<B> logits({std::min(rows, chunk), logits_stride<B>(v)});
   for (Index first = 0; first < rows; first += chunk) {
     const Index n = std::min(chunk, rows - first);

@@ -61,7 +61,7 @@ struct HeadLoss {
 struct HeadLossOptions {
   double temperature = 1;  ///< divides both rows of logits
   Index chunk_rows = 0;    ///< rows whose logits are in memory at once; 0: as many as fit in `chunk_bytes`
-  Index chunk_bytes = 52 << 20;  ///< of logits, both models' together
+  Index chunk_bytes = 0;   ///< of logits, both models' together; 0: 52 MiB on a CPU, 512 MiB on a GPU
 };
 
 /// Looks at a chunk of logits before they become gradients: (first row, rows, student's logits (rows, student
@@ -73,8 +73,13 @@ using LogitsObserver =
 
 namespace detail {
 
-inline Index chunk_of(const HeadLossOptions& o, Index bytes_per_row) {
-  return o.chunk_rows > 0 ? o.chunk_rows : std::max<Index>(16, o.chunk_bytes / bytes_per_row);
+/// A chunk costs one reading and writing of the head's gradient: a GPU, whose products are faster by far,
+/// wants few.
+template <Backend B>
+Index chunk_of(const HeadLossOptions& o, Index bytes_per_row) {
+  if (o.chunk_rows > 0) return o.chunk_rows;
+  constexpr Index usual = Index{std::same_as<typename B::Device, CpuDevice> ? 52 : 512} << 20;
+  return std::max<Index>(16, (o.chunk_bytes > 0 ? o.chunk_bytes : usual) / bytes_per_row);
 }
 
 /// What happens to a chunk of logits: (first row, rows, logits, weights, whether to replace the logits by
@@ -213,7 +218,7 @@ template <class Divergence, Backend B>
   if (!(options.temperature > 0))
     fail<ValueError>("head_divergence", "temperature {}, expected > 0", options.temperature);
   const Index vs = student.vocabulary(), vt = teacher.vocabulary();
-  const Index chunk = detail::chunk_of(options, (vs + vt) * static_cast<Index>(sizeof(T)));
+  const Index chunk = detail::chunk_of<B>(options, (vs + vt) * static_cast<Index>(sizeof(T)));
   const auto looked = std::make_shared<bool>(!observe);  // a second pass, in backward(), is not observed
   auto out = detail::head_loss<B>(
       context, "head_divergence", student, hidden, weights, chunk,
@@ -244,7 +249,7 @@ template <Backend B>
                            targets.data(), v);
   return detail::head_loss(
       context, "head_cross_entropy", head, hidden, weights,
-      detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
+      detail::chunk_of<B>(options, v * static_cast<Index>(sizeof(T))),
       [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
         kernels::cross_entropy(typename B::Device{}, n, v, logits, targets.data() + first, w, gradient, loss,
                                logits_stride<B>(v));

@@ -79,7 +79,7 @@ template <class Divergence, Backend B>
   detail::require_sparse_rows(op, teacher, hidden.value().rank() == 0 ? 0 : hidden.shape()[0], v, options);
   const Index k = teacher.ids.shape()[1];
   return detail::head_loss(
-      context, op, student, hidden, weights, detail::chunk_of(options, v * static_cast<Index>(sizeof(T))),
+      context, op, student, hidden, weights, detail::chunk_of<B>(options, v * static_cast<Index>(sizeof(T))),
       [=](Index first, Index n, T* logits, const StatisticOf<B>* w, bool gradient, double* loss) {
         kernels::sparse_row_loss(
             typename B::Device{}, divergence,

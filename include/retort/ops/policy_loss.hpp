@@ -130,7 +130,7 @@ template <class Divergence, Backend B>
     }
     memory::from_host(device, of_row.data(), loss, n);
   };
-  const Index chunk = detail::chunk_of(options, (vs + vt) * static_cast<Index>(sizeof(T)));
+  const Index chunk = detail::chunk_of<B>(options, (vs + vt) * static_cast<Index>(sizeof(T)));
   auto loss = detail::head_loss<B>(context, op, student, hidden, weights, chunk, pass);
   noted->complete = true;
   return {loss.value, noted->log_probability, noted->divergence, noted->term};

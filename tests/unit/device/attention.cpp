@@ -132,6 +132,20 @@ TEMPLATE_TEST_CASE("attention of the device where segments are empty or queries 
   }
 }
 
+TEMPLATE_TEST_CASE("attention of a few queries of each sequence is the CPU's for all teams of lanes", "",
+                   float, bf16) {
+  RETORT_NEED_DEVICE();
+  using T = TestType;
+  for (const Index width : {4, 8, 16, 32, 64, 128, 256})
+    check<T>({"decoding", shape(2, 1, width, true), packed({1, 1, 1}), packed({1, 70, 300})});
+  check<T>({"several queries", shape(4, 2, 64, true), packed({3, 0, 8}), packed({3, 9, 150})});
+  check<T>({"more queries than keys", shape(2, 2, 16, true), packed({7}), packed({3})});
+  check<T>({"no keys", shape(2, 1, 16, false), packed({1, 2}), packed({0, 5})});
+  check<T>({"bias", shape(2, 2, 64, true, 80), packed({1, 2}), packed({50, 33}), true});
+  check<T>({"bias and all keys", shape(2, 2, 16, false, 80), packed({1, 2}), packed({50, 33}), true});
+  check<T>({"gaps", shape(2, 1, 64, true), {{2, 20}, {3, 1}}, {{3, 60}, {51, 13}}, false, false, 8});
+}
+
 TEST_CASE("attention on tensor cores is the CPU's, with all that it takes") {
   RETORT_NEED_DEVICE();
   for (const Index width : {32, 64, 128})

@@ -14,6 +14,20 @@ struct Size {
 constexpr Size sizes[] = {{0, 5, 3},     {1, 1, 1},    {7, 7, 3},    {17, 33, 5}, {130, 64, 4},
                           {64, 130, 40}, {1000, 8, 7}, {3, 1000, 2}, {300, 1, 1}};
 
+struct Addition {
+  Size size;
+  Index offset;  // 1: no loads of 16 bytes
+  float scale;
+};
+const auto additions = [] {
+  std::vector<Addition> all;
+  for (const auto& s : sizes)
+    for (const float scale : {1.0f, 0.3f}) all.push_back({s, scale == 1 ? Index{1} : Index{0}, scale});
+  for (const auto& s : {Size{130, 64, 4}, Size{1000, 8, 7}}) all.push_back({s, 0, 1});
+  all.push_back({{2100, 8, 70000}, 0, 1});  // two tiles of keys of two digits
+  return all;
+}();
+
 std::string str(const Size& s) {
   return std::to_string(s.rows) + " rows of " + std::to_string(s.n) + " from " + std::to_string(s.table);
 }
@@ -45,33 +59,32 @@ TEMPLATE_TEST_CASE("rows taken by index on the device are the CPU's", "", float,
 TEMPLATE_TEST_CASE("rows that share an index are added in their order on the device", "", float, bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
-  for (const auto& s : sizes)
-    for (const float scale : {1.0f, 0.3f}) {
-      const auto x = Uploaded<T>::normal(s.rows * s.n, 1, 1, 1);
-      const auto ids = indices(s.rows, s.table, 2);
-      const auto index = uploaded(ids);
-      const auto before = normals<double>(s.table * s.n, 3);
-      auto want = Uploaded<T>(before).host;
-      kernels::scatter_add_rows(CpuDevice{}, s.rows, s.n, x.host.data(), ids.data(),
-                                static_cast<double>(scale), want.data());
-      const auto got = in_every_order([&]() -> std::vector<Numbers> {
-        Uploaded<T> y(before, 1);
-        kernels::scatter_add_rows<T>(CudaDevice{}, s.rows, s.n, x, index, scale, y);
-        return {y.now()};
-      });
-      INFO(str(s) << ", scale " << scale);
-      CHECK(error_of(got[0], want) <= device_tolerance<T>);
-      if (std::same_as<T, bf16> || scale != 1) continue;
-      // In float and without a scale, whose product a GPU may fuse, the very bits of a sum in the order of
-      // rows.
-      std::vector<float> sum;
-      for (const double v : Uploaded<float>(before).host) sum.push_back(static_cast<float>(v));
-      for (std::size_t i = 0; i < x.host.size(); ++i) {
-        const auto n = static_cast<std::size_t>(s.n);
-        sum[static_cast<std::size_t>(ids[i / n]) * n + i % n] += static_cast<float>(x.host[i]);
-      }
-      CHECK(error_of(got[0], Numbers(sum.begin(), sum.end())) == 0);
+  for (const auto& [s, offset, scale] : additions) {
+    const auto x = Uploaded<T>::normal(s.rows * s.n, 1, 1, offset);
+    const auto ids = indices(s.rows, s.table, 2);
+    const auto index = uploaded(ids);
+    const auto before = normals<double>(s.table * s.n, 3);
+    auto want = Uploaded<T>(before).host;
+    kernels::scatter_add_rows(CpuDevice{}, s.rows, s.n, x.host.data(), ids.data(), static_cast<double>(scale),
+                              want.data());
+    const auto got = in_every_order([&]() -> std::vector<Numbers> {
+      Uploaded<T> y(before, offset);
+      kernels::scatter_add_rows<T>(CudaDevice{}, s.rows, s.n, x, index, scale, y);
+      return {y.now()};
+    });
+    INFO(str(s) << ", offset " << offset << ", scale " << scale);
+    CHECK(error_of(got[0], want) <= device_tolerance<T>);
+    if (std::same_as<T, bf16> || scale != 1) continue;
+    // In float and without a scale, whose product a GPU may fuse, the very bits of a sum in the order of
+    // rows.
+    std::vector<float> sum;
+    for (const double v : Uploaded<float>(before).host) sum.push_back(static_cast<float>(v));
+    for (std::size_t i = 0; i < x.host.size(); ++i) {
+      const auto n = static_cast<std::size_t>(s.n);
+      sum[static_cast<std::size_t>(ids[i / n]) * n + i % n] += static_cast<float>(x.host[i]);
     }
+    CHECK(error_of(got[0], Numbers(sum.begin(), sum.end())) == 0);
+  }
 }
 
 TEMPLATE_TEST_CASE("rows are copied between strides on the device", "", float, bf16) {

@@ -49,6 +49,36 @@ TEMPLATE_TEST_CASE("products on the device are the CPU's for all transposes and 
           }
 }
 
+TEMPLATE_TEST_CASE("products on the device whose rows are aligned and whose extents are not are the CPU's",
+                   "", float, bf16) {
+  RETORT_NEED_DEVICE();
+  using T = TestType;
+  for (const auto& s : {Size{131, 69, 77}, Size{72, 97, 64}, Size{97, 72, 70}, Size{64, 128, 65}})
+    for (const Op op_a : ops)
+      for (const Op op_b : ops)
+        for (const float beta : {0.0f, 1.0f}) {
+          const bool ta = op_a == Op::transpose, tb = op_b == Op::transpose;
+          const auto stride = [](Index columns) { return (columns + 7) / 8 * 8; };
+          const Index lda = stride(ta ? s.m : s.k), ldb = stride(tb ? s.k : s.n), ldc = stride(s.n);
+          const auto a = Uploaded<T>::normal((ta ? s.k : s.m) * lda, 1);
+          const auto b = Uploaded<T>::normal((tb ? s.n : s.k) * ldb, 2);
+          const auto before = normals<double>(s.m * ldc, 3);
+          auto want = Uploaded<T>(before).host;
+          kernels::gemm(CpuDevice{}, op_a, op_b, s.m, s.n, s.k, 0.7, a.host.data(), lda, b.host.data(), ldb,
+                        static_cast<double>(beta), want.data(), ldc);
+          Uploaded<T> c(before);
+          kernels::gemm<T>(CudaDevice{}, op_a, op_b, s.m, s.n, s.k, 0.7f, a, lda, b, ldb, beta, c, ldc);
+          INFO(str(s, op_a, op_b) << ", beta " << beta);
+          CHECK(error_of(c.now(), want) <= device_tolerance<T>);
+          if constexpr (std::same_as<T, float>) {  // in TF32 the extents matter as in bf16
+            Uploaded<float> rounded(before);
+            kernels::gemm(CudaTf32Device{}, op_a, op_b, s.m, s.n, s.k, 0.7f, a, lda, b, ldb, beta, rounded,
+                          ldc);
+            CHECK(error_of(rounded.now(), want) <= 2e-3);
+          }
+        }
+}
+
 TEMPLATE_TEST_CASE("products of batches on the device are the CPU's", "", float, bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;

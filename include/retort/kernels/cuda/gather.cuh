@@ -3,6 +3,7 @@
 #include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/parallel.cuh"
 #include "retort/kernels/cuda/segments.cuh"
+#include "retort/kernels/cuda/sort.cuh"
 
 /// Rows by index. Sums of rows that share an index are made by one block in the order of rows: the same bits
 /// in every run.
@@ -49,43 +50,49 @@ __global__ void take_rows_kernel(bool vectors, Index n, const T* x, const std::i
   }
 }
 
-/// One block for each row of x. It adds all rows of its index if it has the first of them, else nothing.
+/// One block for each place in the sorted order of indices: it adds all rows of its index, in their order, if
+/// it has the first of them, else nothing. `index` is sorted, row position[i] of x has the index index[i].
 template <class T>
-__global__ void scatter_add_rows_kernel(Index rows, Index n, const T* x, const std::int32_t* index,
-                                        float scale, T* y) {
-  RETORT_SHARED(std::int32_t, earlier, 1);
-  RETORT_SHARED(std::int32_t, matches, gather_threads);
-  RETORT_SHARED(std::int32_t, ahead, gather_threads / warp_size);
-  const Index r = blockIdx.x;
-  const std::int32_t mine = index[r];
-  if (threadIdx.x == 0) earlier[0] = 0;
-  __syncthreads();
-  for (Index i = threadIdx.x; i < r; i += blockDim.x)
-    if (index[i] == mine) earlier[0] = 1;
-  __syncthreads();
-  if (earlier[0] != 0) return;
-  for (Index column = 0; column < n; column += blockDim.x) {
-    const Index j = column + threadIdx.x;
-    float sum = j < n ? static_cast<float>(y[Index{mine} * n + j]) : 0.0f;
-    for (Index chunk = r; chunk < rows; chunk += blockDim.x) {
-      const Index i = chunk + threadIdx.x;
-      const bool match = i < rows && index[i] == mine;
-      const unsigned found = __ballot_sync(all_lanes, match), lane = threadIdx.x % warp_size;
-      const unsigned warp = threadIdx.x / warp_size;
-      if (lane == 0) ahead[warp] = __popc(found);
-      __syncthreads();
-      int before = 0, all = 0;
-      for (unsigned w = 0; w < blockDim.x / warp_size; ++w) {
-        before += w < warp ? ahead[w] : 0;
-        all += ahead[w];
-      }
-      if (match) matches[before + __popc(found & ((1u << lane) - 1u))] = static_cast<std::int32_t>(i - chunk);
-      __syncthreads();
-      if (j < n)
-        for (int m = 0; m < all; ++m) sum += scale * static_cast<float>(x[(chunk + matches[m]) * n + j]);
-      __syncthreads();
+__global__ void scatter_add_rows_kernel(bool vectors, Index rows, Index n, const T* x,
+                                        const std::int32_t* index, const std::int32_t* position, float scale,
+                                        T* y) {
+  constexpr int size = Vector<T>::size, at_once = 4;  // rows whose loads are under way together
+  const Index first = blockIdx.x;
+  const std::int32_t mine = index[first];
+  if (first > 0 && index[first - 1] == mine) return;
+  T* to = y + Index{mine} * n;
+  if (!vectors) {
+    for (Index j = threadIdx.x; j < n; j += blockDim.x) {
+      float sum = static_cast<float>(to[j]);
+      for (Index i = first; i < rows && index[i] == mine; ++i)
+        sum += scale * static_cast<float>(x[Index{position[i]} * n + j]);
+      to[j] = static_cast<T>(sum);
     }
-    if (j < n) y[Index{mine} * n + j] = static_cast<T>(sum);
+    return;
+  }
+  for (Index j = Index{threadIdx.x} * size; j < n; j += Index{blockDim.x} * size) {
+    float sum[size];
+    auto v = Vector<T>::load(to + j);
+#pragma unroll
+    for (int c = 0; c < size; ++c) sum[c] = static_cast<float>(v.at[c]);
+    Index i = first;
+    for (; i + at_once <= rows && index[i + at_once - 1] == mine; i += at_once) {
+      Vector<T> loaded[at_once];
+#pragma unroll
+      for (int r = 0; r < at_once; ++r) loaded[r] = Vector<T>::load(x + Index{position[i + r]} * n + j);
+#pragma unroll
+      for (int r = 0; r < at_once; ++r)
+#pragma unroll
+        for (int c = 0; c < size; ++c) sum[c] += scale * static_cast<float>(loaded[r].at[c]);
+    }
+    for (; i < rows && index[i] == mine; ++i) {
+      const auto one = Vector<T>::load(x + Index{position[i]} * n + j);
+#pragma unroll
+      for (int c = 0; c < size; ++c) sum[c] += scale * static_cast<float>(one.at[c]);
+    }
+#pragma unroll
+    for (int c = 0; c < size; ++c) v.at[c] = static_cast<T>(sum[c]);
+    v.store(to + j);
   }
 }
 
@@ -138,8 +145,10 @@ template <Real T>
 void scatter_add_rows(CudaDevice, Index rows, Index n, const T* x, const std::int32_t* index,
                       Statistic<T> scale, T* y) {
   if (rows * n == 0) return;
-  cuda::launch(cuda::scatter_add_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, rows,
-               n, x, index, scale, y);
+  const cuda::SortedIndices sorted(rows, index);
+  const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(x, y);
+  cuda::launch(cuda::scatter_add_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0,
+               vectors, rows, n, x, sorted.index(), sorted.position(), scale, y);
 }
 
 template <Real T>

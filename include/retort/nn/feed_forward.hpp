@@ -6,6 +6,7 @@
 #include "retort/ops/activation.hpp"
 #include "retort/ops/arithmetic.hpp"
 #include "retort/ops/dropout.hpp"
+#include "retort/ops/gelu_mlp.hpp"
 
 /// Feed-forward policies: layers from width to width through a hidden width, made from a name, both widths
 /// and whether there are biases. `operator()(context, x, p)` takes x (N, width) to (N, width) with dropout p
@@ -25,6 +26,13 @@ struct Mlp {
       : up(name + ".up", width, hidden, bias), down(name + ".down", hidden, width, bias) {}
 
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const Variable<B>& x, double p) const {
+    if constexpr (std::same_as<Act, GeluTanh>) {
+      const Shape &to = up.weight.shape(), &from = down.weight.shape();
+      const bool plain = up.bias && down.bias && up.adapters.empty() && down.adapters.empty();
+      if (plain && (p == 0 || !context.training) && gelu_mlp_is_fused<B>(to[1], to[0], from[0]))
+        return gelu_mlp(x, context.use(up.weight), context.use(*up.bias), context.use(down.weight),
+                        context.use(*down.bias));
+    }
     return down(context, dropout(context, activate(Act{}, up(context, x)), p));
   }
   void init(RandomKey key, double up_deviation, double down_deviation) {

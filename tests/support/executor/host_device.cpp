@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "executor/executor.hpp"
+#include "retort/core/activations.hpp"
 #include "retort/core/error.hpp"
 #include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/runtime.hpp"
@@ -169,6 +170,37 @@ void linear(CudaTf32Device, Index rows, Index out, Index in, float scale, const 
             const float* bias, float* y, Index stride) {
   multiply<float>(true, Op::none, Op::transpose, rows, out, in, scale, x, in, w, in, 0, y,
                   row_stride(stride, out), bias);
+}
+
+// cuBLASLt rounds no sum before the GELU or its derivative has seen it.
+void linear_gelu(CudaDevice, Index rows, Index out, Index in, const bf16* x, const bf16* w, const bf16* bias,
+                 bf16* y, bf16* pre) {
+  for (Index r = 0; r < rows; ++r)
+    for (Index j = 0; j < out; ++j) {
+      double sum = static_cast<double>(static_cast<float>(bias[j]));
+      for (Index i = 0; i < in; ++i)
+        sum += static_cast<double>(static_cast<float>(x[r * in + i])) *
+               static_cast<double>(static_cast<float>(w[j * in + i]));
+      if (pre != nullptr) pre[r * out + j] = static_cast<bf16>(static_cast<float>(sum));
+      y[r * out + j] = static_cast<bf16>(static_cast<float>(GeluTanh{}.value(sum)));
+    }
+}
+void linear_gelu_gradient(CudaDevice, Index rows, Index hidden, Index out, const bf16* dy, const bf16* w,
+                          const bf16* pre, bf16* d_pre, bf16* d_bias) {
+  std::vector<double> sums(static_cast<std::size_t>(hidden));
+  for (Index r = 0; r < rows; ++r)
+    for (Index j = 0; j < hidden; ++j) {
+      double sum = 0;
+      for (Index i = 0; i < out; ++i)
+        sum += static_cast<double>(static_cast<float>(dy[r * out + i])) *
+               static_cast<double>(static_cast<float>(w[i * hidden + j]));
+      sum *= GeluTanh{}.slope(static_cast<double>(static_cast<float>(pre[r * hidden + j])));
+      d_pre[r * hidden + j] = static_cast<bf16>(static_cast<float>(sum));
+      sums[static_cast<std::size_t>(j)] += sum;
+    }
+  if (d_bias != nullptr)
+    for (Index j = 0; j < hidden; ++j)
+      d_bias[j] = static_cast<bf16>(static_cast<float>(sums[static_cast<std::size_t>(j)]));
 }
 
 #define RETORT_HOST_GEMM(T)                                                                               \

@@ -95,14 +95,16 @@ TEMPLATE_TEST_CASE("rows are copied between strides on the device", "", float, b
                                                     {1, 1, 1, 1},
                                                     {7, 17, 20, 33},
                                                     {33, 64, 64, 130},
-                                                    {3, 1000, 1001, 1000}}) {
-    const auto x = Uploaded<T>::normal(rows * x_stride, 1, 1, 1);
+                                                    {3, 1000, 1001, 1000},
+                                                    {5, 40, 48, 40}}) {
+    const Index offset = x_stride % 16 == 0 ? 0 : 1;  // 0: by 16 bytes
+    const auto x = Uploaded<T>::normal(rows * x_stride, 1, 1, offset);
     const auto before = normals<double>(rows * y_stride, 2);
     auto want = Uploaded<T>(before).host;
     kernels::copy_rows(CpuDevice{}, rows, n, x.host.data(), x_stride, want.data(), y_stride);
     const auto got = in_every_order(
         [&, rows = rows, n = n, x_stride = x_stride, y_stride = y_stride]() -> std::vector<Numbers> {
-          Uploaded<T> y(before, 1);
+          Uploaded<T> y(before, offset);
           kernels::copy_rows<T>(CudaDevice{}, rows, n, x, x_stride, y, y_stride);
           return {y.now()};
         });
@@ -114,14 +116,15 @@ TEMPLATE_TEST_CASE("rows are appended to caches on the device", "", float, bf16)
   RETORT_NEED_DEVICE();
   using T = TestType;
   using kernels::Segments;
-  const auto check = [](const Segments& queries, const Segments& keys, Index n) {
-    const Index x_stride = n + 3, y_stride = n + 1;
-    const auto x = Uploaded<T>::normal(queries.end() * x_stride, 1, 1, 1);
+  const auto check = [](const Segments& queries, const Segments& keys, Index n, bool by_vectors = false) {
+    const Index x_stride = n + (by_vectors ? 16 : 3), y_stride = n + (by_vectors ? 8 : 1);
+    const Index offset = by_vectors ? 0 : 1;
+    const auto x = Uploaded<T>::normal(queries.end() * x_stride, 1, 1, offset);
     const auto before = normals<double>(keys.end() * y_stride, 2);
     auto want = Uploaded<T>(before).host;
     kernels::append_rows(CpuDevice{}, queries, keys, n, x.host.data(), x_stride, want.data(), y_stride);
     const auto got = in_every_order([&]() -> std::vector<Numbers> {
-      Uploaded<T> y(before, 1);
+      Uploaded<T> y(before, offset);
       kernels::append_rows<T>(CudaDevice{}, queries, keys, n, x, x_stride, y, y_stride);
       return {y.now()};
     });
@@ -129,6 +132,7 @@ TEMPLATE_TEST_CASE("rows are appended to caches on the device", "", float, bf16)
   };
   check(Segments::packed({1, 1, 1}), {{0, 10, 20}, {4, 1, 9}}, 33);
   check(Segments::packed({3, 0, 5}), {{0, 10, 20}, {3, 2, 9}}, 130);
+  check(Segments::packed({3, 0, 5}), {{0, 10, 20}, {3, 2, 9}}, 1032, true);
   check(Segments::packed({17}), Segments::packed({64}), 7);
   check(Segments::packed({0, 0}), Segments::packed({2, 3}), 7);
   check({}, {}, 7);

@@ -96,19 +96,37 @@ __global__ void scatter_add_rows_kernel(bool vectors, Index rows, Index n, const
   }
 }
 
+/// One row, by the block.
 template <class T>
-__global__ void copy_rows_kernel(Index n, const T* x, Index x_stride, T* y, Index y_stride) {
-  for (Index i = threadIdx.x; i < n; i += blockDim.x)
-    y[Index{blockIdx.x} * y_stride + i] = x[Index{blockIdx.x} * x_stride + i];
+__device__ void copy_row(bool vectors, Index n, const T* x, T* y) {
+  if (vectors) {
+    constexpr int size = Vector<T>::size;
+    for (Index i = Index{threadIdx.x} * size; i < n; i += Index{blockDim.x} * size)
+      Vector<T>::load(x + i).store(y + i);
+  } else {
+    for (Index i = threadIdx.x; i < n; i += blockDim.x) y[i] = x[i];
+  }
 }
 
 template <class T>
-__global__ void append_rows_kernel(SegmentsView queries, SegmentsView keys, Index n, const T* x,
+__global__ void copy_rows_kernel(bool vectors, Index n, const T* x, Index x_stride, T* y, Index y_stride) {
+  copy_row(vectors, n, x + Index{blockIdx.x} * x_stride, y + Index{blockIdx.x} * y_stride);
+}
+
+template <class T>
+__global__ void append_rows_kernel(bool vectors, SegmentsView queries, SegmentsView keys, Index n, const T* x,
                                    Index x_stride, T* y, Index y_stride) {
   const Index row = blockIdx.x, b = blockIdx.y, rows = queries.length[b];
   if (row >= rows) return;
   const Index to = Index{keys.begin[b]} + keys.length[b] - rows + row, from = Index{queries.begin[b]} + row;
-  for (Index i = threadIdx.x; i < n; i += blockDim.x) y[to * y_stride + i] = x[from * x_stride + i];
+  copy_row(vectors, n, x + from * x_stride, y + to * y_stride);
+}
+
+/// Whether rows that far apart can be copied by 16 bytes.
+template <class T>
+[[nodiscard]] bool rows_copy_by_vectors(Index n, const T* x, Index x_stride, const T* y, Index y_stride) {
+  constexpr Index size = Vector<T>::size;
+  return n % size == 0 && x_stride % size == 0 && y_stride % size == 0 && aligned(x, y);
 }
 
 template <class T>
@@ -154,8 +172,8 @@ void scatter_add_rows(CudaDevice, Index rows, Index n, const T* x, const std::in
 template <Real T>
 void copy_rows(CudaDevice, Index rows, Index n, const T* x, Index x_stride, T* y, Index y_stride) {
   if (rows * n == 0) return;
-  cuda::launch(cuda::copy_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0, n, x,
-               x_stride, y, y_stride);
+  cuda::launch(cuda::copy_rows_kernel<T>, static_cast<unsigned>(rows), cuda::gather_threads, 0,
+               cuda::rows_copy_by_vectors<T>(n, x, x_stride, y, y_stride), n, x, x_stride, y, y_stride);
 }
 
 template <Real T>
@@ -166,7 +184,8 @@ void append_rows(CudaDevice, const Segments& queries, const Segments& keys, Inde
   const cuda::SegmentsOnDevice on_q(queries), on_k(keys);
   cuda::launch(cuda::append_rows_kernel<T>,
                dim3(static_cast<unsigned>(longest), static_cast<unsigned>(queries.count())),
-               cuda::gather_threads, 0, on_q.view(), on_k.view(), n, x, x_stride, y, y_stride);
+               cuda::gather_threads, 0, cuda::rows_copy_by_vectors<T>(n, x, x_stride, y, y_stride),
+               on_q.view(), on_k.view(), n, x, x_stride, y, y_stride);
 }
 
 template <Real T>

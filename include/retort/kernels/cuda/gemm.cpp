@@ -27,14 +27,15 @@ constexpr cudaDataType_t type_of = std::is_same_v<T, bf16> ? CUDA_R_16BF : CUDA_
 struct Call {
   cudaDataType_t type;
   bool tf32;  ///< products of float may be rounded
-  bool transpose_a, transpose_b, bias, accumulate;
+  cublasLtEpilogue_t epilogue;
+  bool transpose_a, transpose_b, accumulate;
   Index m, n, k, lda, ldb, ldc;
   Index batch, stride_a, stride_b, stride_c;
   int alignment;  ///< of all operands, in bytes, at most 16
 
   auto key() const {
-    return std::tuple(type, tf32, transpose_a, transpose_b, bias, accumulate, m, n, k, lda, ldb, ldc, batch,
-                      stride_a, stride_b, stride_c, alignment);
+    return std::tuple(type, tf32, epilogue, transpose_a, transpose_b, accumulate, m, n, k, lda, ldb, ldc,
+                      batch, stride_a, stride_b, stride_c, alignment);
   }
   friend bool operator<(const Call& a, const Call& b) { return a.key() < b.key(); }
 };
@@ -57,13 +58,15 @@ class Library {
   }
 
   void multiply(const Call& call, float alpha, const void* a, const void* b, float beta, void* c,
-                const void* bias) {
+                const void* bias, const void* auxiliary) {
     const std::lock_guard lock(mutex_);
     const Plan& plan = plan_of(call);
-    if (call.bias)
-      check_blas(cublasLtMatmulDescSetAttribute(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
-                                                sizeof(bias)),
-                 "gemm");
+    const auto point = [&](cublasLtMatmulDescAttributes_t what, const void* to) {
+      if (to != nullptr)
+        check_blas(cublasLtMatmulDescSetAttribute(plan.product, what, &to, sizeof(to)), "gemm");
+    };
+    point(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+    point(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, auxiliary);
     check_blas(cublasLtMatmul(handle_, plan.product, &alpha, a, plan.a, b, plan.b, &beta, c, plan.c, c,
                               plan.c, &plan.algorithm, workspace_, workspace_bytes,
                               static_cast<cudaStream_t>(cuda::stream())),
@@ -94,7 +97,9 @@ class Library {
     };
     set(CUBLASLT_MATMUL_DESC_TRANSA, call.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, call.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (call.bias) set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, call.epilogue);
+    if (call.epilogue != CUBLASLT_EPILOGUE_DEFAULT && call.epilogue != CUBLASLT_EPILOGUE_BIAS)
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, static_cast<std::int64_t>(call.ldc));
     p.a = layout(call, call.transpose_a ? call.k : call.m, call.transpose_a ? call.m : call.k, call.lda,
                  call.stride_a);
     p.b = layout(call, call.transpose_b ? call.n : call.k, call.transpose_b ? call.k : call.n, call.ldb,
@@ -165,10 +170,13 @@ struct Product {
   T* c;
   Index ldc, stride_c;
   const T* bias;
+  cublasLtEpilogue_t epilogue = bias != nullptr ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+  const T* auxiliary = nullptr;  ///< rows as far apart as C's
 
   [[nodiscard]] int alignment() const {
     return std::min({alignment_of(a, lda, sizeof(T)), alignment_of(b, ldb, sizeof(T)),
-                     alignment_of(c, ldc, sizeof(T)), alignment_of(bias, 0, sizeof(T))});
+                     alignment_of(c, ldc, sizeof(T)), alignment_of(bias, 0, sizeof(T)),
+                     alignment_of(auxiliary, 0, sizeof(T))});
   }
   /// Columns [begin, end) of C, rows of C, or terms of its sums.
   [[nodiscard]] Product columns(Index begin, Index end) const {
@@ -200,9 +208,9 @@ void multiply_whole(const Product<T>& p) {
   // Row-major C (m, n) is column-major C' (n, m) = op_b(B)' op_a(A)': the operands change places.
   const Call call{.type = type_of<T>,
                   .tf32 = p.tf32,
+                  .epilogue = p.epilogue,
                   .transpose_a = p.op_b == Op::transpose,
                   .transpose_b = p.op_a == Op::transpose,
-                  .bias = p.bias != nullptr,
                   .accumulate = p.beta != 0,
                   .m = p.n,
                   .n = p.m,
@@ -215,7 +223,7 @@ void multiply_whole(const Product<T>& p) {
                   .stride_b = p.stride_a,
                   .stride_c = p.stride_c,
                   .alignment = p.alignment()};
-  Library::instance().multiply(call, p.alpha, p.b, p.a, p.beta, p.c, p.bias);
+  Library::instance().multiply(call, p.alpha, p.b, p.a, p.beta, p.c, p.bias, p.auxiliary);
 }
 
 /// What is left of an extent that runs along memory and is not a multiple of 16 bytes: cuBLASLt then has none
@@ -286,6 +294,30 @@ void linear(CudaTf32Device, Index rows, Index out, Index in, float scale, const 
             const float* bias, float* y, Index stride) {
   multiply<float>({true, 1, Op::none, Op::transpose, rows, out, in, scale, x, in, 0, w, in, 0, 0.0f, y,
                    row_stride(stride, out), 0, bias});
+}
+
+void linear_gelu(CudaDevice, Index rows, Index out, Index in, const bf16* x, const bf16* w, const bf16* bias,
+                 bf16* y, bf16* pre) {
+  if (rows == 0 || out == 0) return;
+  multiply_whole<bf16>(
+      {false, 1,   Op::none, Op::transpose,
+       rows,  out, in,       1.0f,
+       x,     in,  0,        w,
+       in,    0,   0.0f,     y,
+       out,   0,   bias,     pre != nullptr ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_BIAS,
+       pre});
+}
+
+void linear_gelu_gradient(CudaDevice, Index rows, Index hidden, Index out, const bf16* dy, const bf16* w,
+                          const bf16* pre, bf16* d_pre, bf16* d_bias) {
+  if (rows == 0 || hidden == 0) return;
+  multiply_whole<bf16>(
+      {false,  1,      Op::none, Op::none,
+       rows,   hidden, out,      1.0f,
+       dy,     out,    0,        w,
+       hidden, 0,      0.0f,     d_pre,
+       hidden, 0,      d_bias,   d_bias != nullptr ? CUBLASLT_EPILOGUE_DGELU_BGRAD : CUBLASLT_EPILOGUE_DGELU,
+       pre});
 }
 
 #define RETORT_CUDA_GEMM(T)                                                                               \

@@ -9,7 +9,8 @@ using namespace retort::cuda;
 
 inline constexpr int column_lanes = 32, row_threads = 8;  // threads of a block that adds rows
 inline constexpr int rows_in_flight = 4;                  // read by a thread before it adds them
-inline constexpr int part_lanes = 16;                     // at most: threads that add a column's parts
+inline constexpr int parts_in_flight = 8;
+inline constexpr int part_lanes = 16;  // at most: threads that add a column's parts
 
 /// `width` neighbouring numbers, read at once: one, or a vector.
 template <class T, int width>
@@ -67,6 +68,18 @@ struct GainTerm {
   }
 };
 
+/// sum[k] += the terms of row r and every eighth behind it, `rows` together, in column j + k.
+template <int width, int rows, class Term>
+__device__ void add_rows(Index r, Index j, const Term& term, float* sum) {
+  typename Term::template Read<width> read[rows];
+#pragma unroll
+  for (int i = 0; i < rows; ++i) read[i] = term.template read<width>(r + i * row_threads, j);
+#pragma unroll
+  for (int i = 0; i < rows; ++i)
+#pragma unroll
+    for (int k = 0; k < width; ++k) sum[k] += read[i](k);
+}
+
 /// part[j], ...: sums over rows `begin` to `end` of a block's 32 `width` columns from `first`; a thread adds
 /// every eighth row of `width` columns. `sums`: shared memory for 8 x 32 (width | 1) floats.
 template <int width, class Term>
@@ -75,17 +88,14 @@ __device__ void sum_block(Index begin, Index end, Index first, Index last, const
   constexpr int lane_room = width | 1, row_room = column_lanes * lane_room;  // odd: no two lanes in one bank
   const Index j = first + Index{threadIdx.x} * width;
   float sum[width] = {};
-  if (j < last)
-    for (Index r = begin + threadIdx.y; r < end; r += row_threads * rows_in_flight) {
-      typename Term::template Read<width> read[rows_in_flight];
-#pragma unroll
-      for (int i = 0; i < rows_in_flight; ++i)
-        if (r + i * row_threads < end) read[i] = term.template read<width>(r + i * row_threads, j);
-#pragma unroll
-      for (int i = 0; i < rows_in_flight; ++i)
-#pragma unroll
-        for (int k = 0; k < width; ++k) sum[k] += read[i](k);
-    }
+  if (j < last) {
+    Index r = begin + threadIdx.y;
+#pragma unroll 1
+    for (; r + (rows_in_flight - 1) * row_threads < end; r += rows_in_flight * row_threads)
+      add_rows<width, rows_in_flight>(r, j, term, sum);
+#pragma unroll 1
+    for (; r < end; r += row_threads) add_rows<width, 1>(r, j, term, sum);
+  }
 #pragma unroll
   for (int k = 0; k < width; ++k) sums[threadIdx.y * row_room + threadIdx.x * lane_room + k] = sum[k];
   __syncthreads();
@@ -98,8 +108,9 @@ __device__ void sum_block(Index begin, Index end, Index first, Index last, const
 }
 
 /// part (blocks of rows, n): sums over `rows_a_part` rows. The first `vectors` columns are read as vectors.
+/// Three blocks a multiprocessor: with the registers of more, the compiler reads row after row.
 template <class Term>
-__global__ void __launch_bounds__(column_lanes* row_threads)
+__global__ void __launch_bounds__(column_lanes* row_threads, 3)
     column_parts_kernel(Index rows, Index rows_a_part, Index n, Index vectors, Term term, float* part) {
   constexpr int size = Vector<typename Term::Number>::size;
   static_assert(size <= row_threads);  // a thread for each column in the end
@@ -124,8 +135,17 @@ __global__ void __launch_bounds__(column_lanes* part_lanes)
   const Index j = Index{blockIdx.x} * column_lanes + threadIdx.x;
   double sum = 0;
   if (j < n)
-#pragma unroll 8
-    for (Index p = threadIdx.y; p < parts; p += blockDim.y) sum += static_cast<double>(part[p * n + j]);
+#pragma unroll 1
+    for (Index p = threadIdx.y; p < parts; p += Index{blockDim.y} * parts_in_flight) {
+      float read[parts_in_flight];
+#pragma unroll
+      for (int i = 0; i < parts_in_flight; ++i) {
+        const Index at = p + Index{blockDim.y} * i;
+        read[i] = at < parts ? part[at * n + j] : 0.0f;
+      }
+#pragma unroll
+      for (const float x : read) sum += static_cast<double>(x);
+    }
   sums[threadIdx.y * column_lanes + threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y != 0 || j >= n) return;

@@ -13,6 +13,10 @@ struct Size {
 };
 constexpr Size sizes[] = {{0, 5}, {1, 1}, {3, 7}, {2, 17}, {5, 33}, {4, 64}, {9, 130}, {2, 1000}, {3, 1030}};
 
+/// Rows at either side of the lengths that a warp holds in registers: up to 4 or 8 vectors a lane.
+constexpr Size held_sizes[] = {{5, 8},    {2, 512},  {1, 520},  {3, 768},
+                               {1, 1024}, {2, 1032}, {1, 2048}, {1, 2056}};
+
 /// f(rows, n, offset, write) for every size, alignment and way of writing.
 template <class F>
 void for_all(F f) {
@@ -80,11 +84,12 @@ TEMPLATE_TEST_CASE("layer norm and RMS norm of the device and their gradients ar
                    bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
-  for (const bool centred : {true, false})
-    for_all([centred](Index rows, Index n, Index offset, Write write) {
+  for (const bool centred : {true, false}) {
+    const auto check = [centred](Index rows, Index n, Index offset, Write write) {
       const Index count = rows * n;
       const auto x = Uploaded<T>::normal(count, 1, 2, offset), gain = Uploaded<T>::normal(n, 2, 1),
-                 bias = Uploaded<T>::normal(n, 3, 1, 1), dy = Uploaded<T>::normal(count, 4, 1, offset);
+                 bias = Uploaded<T>::normal(n, 3, 1, write == Write::overwrite ? offset : 1),
+                 dy = Uploaded<T>::normal(count, 4, 1, offset);
       const auto before = normals<double>(count, 5), gain_before = normals<double>(n, 6);
       Numbers y(x.host), mean(static_cast<std::size_t>(rows)), rstd(mean);
       // One number alone is a constant after RMS norm, but for epsilon: its gradient would be all
@@ -124,29 +129,44 @@ TEMPLATE_TEST_CASE("layer norm and RMS norm of the device and their gradients ar
       const double terms = n == 1 && count > 0 ? rstd[0] * std::abs(dy.host[0] * gain.host[0]) : 0;
       CHECK(error_of(got[3], dx, terms) <= device_tolerance<T>);
       CHECK(error_of(got[4], dgain) <= device_tolerance<T>);
-    });
+    };
+    for_all(check);
+    for (const auto& [rows, n] : held_sizes)
+      for (const auto write : {Write::overwrite, Write::accumulate}) {
+        INFO(rows << " x " << n);
+        check(rows, n, 0, write);
+      }
+  }
 }
 
 TEMPLATE_TEST_CASE("sums over rows and biases of the device are the CPU's", "", float, bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;
-  const auto check = [](Index rows, Index n, Index offset, Write write) {
-    const auto x = Uploaded<T>::normal(rows * n, 1, 1, offset), bias = Uploaded<T>::normal(n, 2, 1, offset);
+  const auto check_strided = [](Index rows, Index n, Index stride, Index offset, Write write) {
+    const auto x = Uploaded<T>::normal(rows * stride, 1, 1, offset),
+               bias = Uploaded<T>::normal(n, 2, 1, offset);
     const auto before = normals<double>(n, 3), y_before = normals<double>(rows * n, 4);
     auto sums = Uploaded<T>(before).host, y = Uploaded<T>(y_before).host;
-    kernels::sum_rows(CpuDevice{}, write, rows, n, x.host.data(), sums.data());
+    kernels::sum_rows(CpuDevice{}, write, rows, n, x.host.data(), sums.data(), stride);
     kernels::add_bias(CpuDevice{}, rows, n, bias.host.data(), y.data());
     const auto got = in_every_order([&]() -> std::vector<Numbers> {
       Uploaded<T> out(before, offset), with_bias(y_before, offset);
-      kernels::sum_rows<T>(CudaDevice{}, write, rows, n, x, out);
+      kernels::sum_rows<T>(CudaDevice{}, write, rows, n, x, out, stride);
       kernels::add_bias<T>(CudaDevice{}, rows, n, bias, with_bias);
       return {out.now(), with_bias.now()};
     });
     CHECK(error_of(got[0], sums) <= device_tolerance<T>);
     CHECK(error_of(got[1], y) <= device_tolerance<T>);
   };
+  const auto check = [&](Index rows, Index n, Index offset, Write write) {
+    check_strided(rows, n, n, offset, write);
+  };
   for_all(check);
-  for (const Index rows : {255, 256, 257, 600}) check(rows, 33, 0, Write::overwrite);  // blocks of 256 rows
+  for (const Index rows : {255, 256, 257, 600}) check(rows, 33, 0, Write::overwrite);    // blocks of rows
+  for (const Index rows : {1, 31, 33, 64, 1000}) check(rows, 16, 0, Write::accumulate);  // by vectors
+  for (const Index n : {264, 768}) check(33, n, 0, Write::overwrite);
+  check_strided(35, 261, 272, 0, Write::overwrite);  // vectors and the columns behind them
+  check_strided(35, 20, 27, 0, Write::accumulate);
   check(4, 0, 0, Write::overwrite);
 }
 

@@ -1,9 +1,10 @@
 #pragma once
 
 #include "retort/kernels/cuda.hpp"
+#include "retort/kernels/cuda/column_sums.cuh"
 #include "retort/kernels/cuda/parallel.cuh"
 
-/// Layer norm and RMS norm, a warp a row; bias rows; sums over rows in two steps of fixed order.
+/// Layer norm and RMS norm, a warp a row; bias rows.
 namespace retort::kernels {
 
 namespace cuda {
@@ -45,6 +46,101 @@ __device__ void write_row(bool vectors, bool add, Index n, T* y, F f) {
     for (Index i = lane; i < n; i += warp_size)
       y[i] = static_cast<T>(f(i) + (add ? static_cast<float>(y[i]) : 0.0f));
   }
+}
+
+/// A warp's row in registers, read once: at most `held` vectors a lane, of which lane l has those of number
+/// l, 32 + l and so on. Behind the row are zeros.
+template <class T, int held>
+struct HeldRow {
+  static constexpr int size = Vector<T>::size;
+  Packed<T> vectors[held];
+
+  /// Where the lane's k-th vector begins.
+  __device__ static int place(int k) {
+    return (k * warp_size + static_cast<int>(threadIdx.x) % warp_size) * size;
+  }
+  __device__ static HeldRow load(bool wanted, int n, const T* x) {
+    HeldRow row;
+#pragma unroll
+    for (int k = 0; k < held; ++k)
+      row.vectors[k] = wanted && place(k) < n ? Packed<T>::load(x + place(k)) : Packed<T>{};
+    return row;
+  }
+  __device__ float operator()(int k, int j) const {
+    return vectors[k][j];
+  }
+  /// Calls f(k, j) for the lane's elements.
+  template <class F>
+  __device__ static void each(int n, F f) {
+#pragma unroll
+    for (int k = 0; k < held; ++k)
+      if (place(k) < n)
+#pragma unroll
+        for (int j = 0; j < size; ++j) f(k, j);
+  }
+  /// Writes f(k, j) to a row.
+  template <class F>
+  __device__ static void write(int n, T* y, F f) {
+#pragma unroll
+    for (int k = 0; k < held; ++k)
+      if (place(k) < n) {
+        Vector<T> v;
+#pragma unroll
+        for (int j = 0; j < size; ++j) v.at[j] = static_cast<T>(f(k, j));
+        v.store(y + place(k));
+      }
+  }
+};
+
+/// Layer norm (`mean` is given) or RMS norm of rows that fit HeldRow.
+template <class T, int held>
+__global__ void held_norm_kernel(Index rows, int n, const T* x, const T* gain, const T* bias, float eps, T* y,
+                                 float* mean, float* rstd) {
+  using Row = HeldRow<T, held>;
+  const Index r = Index{blockIdx.x} * norm_warps + threadIdx.x / warp_size;
+  if (r >= rows) return;
+  const auto row = Row::load(true, n, x + r * n), gains = Row::load(true, n, gain),
+             biases = Row::load(bias != nullptr, n, bias);
+  float m = 0;
+  if (mean != nullptr) {
+    float sum = 0;
+    Row::each(n, [&](int k, int j) { sum += row(k, j); });
+    m = warp_reduce(sum, Sum{}) / static_cast<float>(n);
+  }
+  float square = 0;
+  Row::each(n, [&](int k, int j) { square += (row(k, j) - m) * (row(k, j) - m); });
+  square = warp_reduce(square, Sum{});
+  const float s = 1 / std::sqrt(square / static_cast<float>(n) + eps);
+  Row::write(n, y + r * n, [&](int k, int j) { return (row(k, j) - m) * s * gains(k, j) + biases(k, j); });
+  if (threadIdx.x % warp_size == 0) {
+    if (mean != nullptr) mean[r] = m;
+    rstd[r] = s;
+  }
+}
+
+/// The gradient of held_norm_kernel's input.
+template <class T, int held>
+__global__ void held_norm_backward_kernel(bool add, Index rows, int n, const T* x, const T* gain,
+                                          const float* mean, const float* rstd, const T* dy, T* dx) {
+  using Row = HeldRow<T, held>;
+  const Index r = Index{blockIdx.x} * norm_warps + threadIdx.x / warp_size;
+  if (r >= rows) return;
+  const auto row = Row::load(true, n, x + r * n), d = Row::load(true, n, dy + r * n),
+             gains = Row::load(true, n, gain), before = Row::load(add, n, dx + r * n);
+  const float m = mean != nullptr ? mean[r] : 0, s = rstd[r];
+  float g_sum = 0, gx_sum = 0;
+  Row::each(n, [&](int k, int j) {
+    const float g = d(k, j) * gains(k, j);
+    g_sum += g;
+    gx_sum += g * (row(k, j) - m) * s;
+  });
+  const float over = 1 / static_cast<float>(n);
+  const float g_mean = mean != nullptr ? warp_reduce(g_sum, Sum{}) * over : 0.0f;
+  const float gx_mean = warp_reduce(gx_sum, Sum{}) * over;
+  Row::write(n, dx + r * n, [&](int k, int j) {
+    const float normal = (row(k, j) - m) * s;
+    return s * (d(k, j) * gains(k, j) - g_mean - normal * gx_mean) + before(k, j);
+  });
 }
 
 template <class T>
@@ -101,67 +197,37 @@ __global__ void add_bias_kernel(Index count, Index n, const T* bias, T* y) {
     y[i] = static_cast<T>(static_cast<float>(y[i]) + static_cast<float>(bias[i % n]));
 }
 
-inline constexpr int column_lanes = 32, row_threads = 8, rows_a_block = 256;
-
-/// The terms of a column sum.
-template <class T>
-struct RowTerm {
-  Index stride;
-  const T* x;
-  __device__ float operator()(Index r, Index j) const { return static_cast<float>(x[r * stride + j]); }
-};
-template <class T>
-struct GainTerm {
-  Index n;
-  const T *x, *dy;
-  const float *mean, *rstd;
-  __device__ float operator()(Index r, Index j) const {
-    const float m = mean != nullptr ? mean[r] : 0;
-    return static_cast<float>(dy[r * n + j]) * (static_cast<float>(x[r * n + j]) - m) * rstd[r];
-  }
-};
-
-/// part (blocks of rows, n): sums of `rows_a_block` rows; threads (32 columns, 8 rows).
-template <class Term>
-__global__ void column_parts_kernel(Index rows, Index n, Term term, float* part) {
-  RETORT_SHARED(float, sums, column_lanes* row_threads);
-  const Index j = Index{blockIdx.x} * column_lanes + threadIdx.x;
-  const Index begin = Index{blockIdx.y} * rows_a_block,
-              end = begin + rows_a_block < rows ? begin + rows_a_block : rows;
-  float sum = 0;
-  if (j < n)
-    for (Index r = begin + threadIdx.y; r < end; r += row_threads) sum += term(r, j);
-  sums[threadIdx.y * column_lanes + threadIdx.x] = sum;
-  __syncthreads();
-  if (threadIdx.y != 0 || j >= n) return;
-  for (int t = 1; t < row_threads; ++t) sum += sums[t * column_lanes + threadIdx.x];
-  part[Index{blockIdx.y} * n + j] = sum;
-}
-
-template <class T>
-__global__ void join_columns_kernel(bool add, Index parts, Index n, const float* part, T* out) {
-  const Index j = Index{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (j >= n) return;
-  double sum = 0;
-  for (Index p = 0; p < parts; ++p) sum += static_cast<double>(part[p * n + j]);
-  out[j] = static_cast<T>(static_cast<float>(sum) + (add ? static_cast<float>(out[j]) : 0.0f));
-}
-
-template <class T, class Term>
-void column_sums(Write write, Index rows, Index n, const Term& term, T* out) {
-  if (n == 0) return;
-  const Index parts = (rows + rows_a_block - 1) / rows_a_block;
-  const Scratch scratch(static_cast<std::size_t>(std::max<Index>(1, parts * n)) * sizeof(float));
-  if (parts > 0)
-    launch(column_parts_kernel<Term>,
-           dim3(static_cast<unsigned>((n + column_lanes - 1) / column_lanes), static_cast<unsigned>(parts)),
-           dim3(column_lanes, row_threads), 0, rows, n, term, scratch.as<float>());
-  launch(join_columns_kernel<T>, static_cast<unsigned>((n + 63) / 64), 64, 0, write == Write::accumulate,
-         parts, n, scratch.as<float>(), out);
-}
-
 [[nodiscard]] inline unsigned norm_blocks(Index rows) {
   return static_cast<unsigned>((rows + norm_warps - 1) / norm_warps);
+}
+
+/// Calls f(the constant number of vectors that a lane holds of a row of n elements; 0: it is too long to
+/// hold, or not of `vectors`).
+template <class T, class F>
+void held_vectors(bool vectors, Index n, F f) {
+  constexpr Index lanes = warp_size * Vector<T>::size;
+  if (vectors && n <= 4 * lanes)
+    f(std::integral_constant<int, 4>{});
+  else if (vectors && n <= 8 * lanes)
+    f(std::integral_constant<int, 8>{});
+  else
+    f(std::integral_constant<int, 0>{});
+}
+
+/// Layer norm, or RMS norm where `mean` is null.
+template <class T>
+void norm(Index rows, Index n, const T* x, const T* gain, const T* bias, float eps, T* y, float* mean,
+          float* rstd) {
+  if (rows == 0) return;
+  const bool vectors = n % Vector<T>::size == 0 && aligned(x, y);
+  held_vectors<T>(vectors && aligned(gain, bias), n, [&](auto held) {
+    if constexpr (held > 0)
+      launch(held_norm_kernel<T, held>, norm_blocks(rows), norm_warps * warp_size, 0, rows,
+             static_cast<int>(n), x, gain, bias, eps, y, mean, rstd);
+    else
+      launch(norm_kernel<T>, norm_blocks(rows), norm_warps * warp_size, 0, vectors, rows, n, x, gain, bias,
+             eps, y, mean, rstd);
+  });
 }
 
 }  // namespace cuda
@@ -169,28 +235,30 @@ void column_sums(Write write, Index rows, Index n, const Term& term, T* out) {
 template <Real T>
 void layer_norm(CudaDevice, Index rows, Index n, const T* x, const T* gain, const T* bias, Statistic<T> eps,
                 T* y, Statistic<T>* mean, Statistic<T>* rstd) {
-  if (rows == 0) return;
-  const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(x, y);
-  cuda::launch(cuda::norm_kernel<T>, cuda::norm_blocks(rows), cuda::norm_warps * cuda::warp_size, 0, vectors,
-               rows, n, x, gain, bias, eps, y, mean, rstd);
+  cuda::norm(rows, n, x, gain, bias, eps, y, mean, rstd);
 }
 
 template <Real T>
 void rms_norm(CudaDevice, Index rows, Index n, const T* x, const T* gain, Statistic<T> eps, T* y,
               Statistic<T>* rstd) {
-  if (rows == 0) return;
-  const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(x, y);
-  cuda::launch(cuda::norm_kernel<T>, cuda::norm_blocks(rows), cuda::norm_warps * cuda::warp_size, 0, vectors,
-               rows, n, x, gain, static_cast<const T*>(nullptr), eps, y, static_cast<float*>(nullptr), rstd);
+  cuda::norm<T>(rows, n, x, gain, nullptr, eps, y, nullptr, rstd);
 }
 
 template <Real T>
 void norm_backward_input(CudaDevice, Write write, Index rows, Index n, const T* x, const T* gain,
                          const Statistic<T>* mean, const Statistic<T>* rstd, const T* dy, T* dx) {
   if (rows == 0) return;
-  const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(dy, dx);
-  cuda::launch(cuda::norm_backward_kernel<T>, cuda::norm_blocks(rows), cuda::norm_warps * cuda::warp_size, 0,
-               vectors, write == Write::accumulate, rows, n, x, gain, mean, rstd, dy, dx);
+  const bool vectors = n % cuda::Vector<T>::size == 0 && cuda::aligned(dy, dx),
+             add = write == Write::accumulate;
+  const unsigned blocks = cuda::norm_blocks(rows), threads = cuda::norm_warps * cuda::warp_size;
+  cuda::held_vectors<T>(vectors && cuda::aligned(x, gain), n, [&](auto held) {
+    if constexpr (held > 0)
+      cuda::launch(cuda::held_norm_backward_kernel<T, held>, blocks, threads, 0, add, rows,
+                   static_cast<int>(n), x, gain, mean, rstd, dy, dx);
+    else
+      cuda::launch(cuda::norm_backward_kernel<T>, blocks, threads, 0, vectors, add, rows, n, x, gain, mean,
+                   rstd, dy, dx);
+  });
 }
 
 template <Real T>

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 
+#include "retort/core/bf16.hpp"
 #include "retort/core/scalar.hpp"
 #include "retort/kernels/cuda/launch.cuh"
 
@@ -24,6 +26,26 @@ struct Vector {
     return std::bit_cast<Vector>(*reinterpret_cast<const uint4*>(p));
   }
   __device__ void store(T* p) const { *reinterpret_cast<uint4*>(p) = std::bit_cast<uint4>(*this); }
+};
+
+/// 16 bytes of numbers as they lie in memory, in four registers, for kernels that hold many: those of a
+/// Vector's elements become one each.
+template <class T>
+struct Packed {
+  static_assert(std::same_as<T, float> || std::same_as<T, bf16>);
+  static constexpr int size = Vector<T>::size;
+  std::uint32_t words[4];
+
+  __device__ static Packed load(const T* p) {
+    return std::bit_cast<Packed>(*reinterpret_cast<const uint4*>(p));
+  }
+  /// Element i, a constant.
+  __device__ float operator[](int i) const {
+    if constexpr (std::same_as<T, float>)
+      return std::bit_cast<float>(words[i]);
+    else
+      return std::bit_cast<float>(i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xffff0000u);
+  }
 };
 
 /// Whether rows that begin at these places can be read by 16 bytes.

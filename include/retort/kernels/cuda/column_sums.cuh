@@ -83,8 +83,8 @@ __device__ void add_rows(Index r, Index j, const Term& term, float* sum) {
 /// part[j], ...: sums over rows `begin` to `end` of a block's 32 `width` columns from `first`; a thread adds
 /// every eighth row of `width` columns. `sums`: shared memory for 8 x 32 (width | 1) floats.
 template <int width, class Term>
-__device__ void sum_block(Index begin, Index end, Index first, Index last, const Term& term, float* sums,
-                          float* part) {
+__device__ void sum_columns(Index begin, Index end, Index first, Index last, const Term& term, float* sums,
+                            float* part) {
   constexpr int lane_room = width | 1, row_room = column_lanes * lane_room;  // odd: no two lanes in one bank
   const Index j = first + Index{threadIdx.x} * width;
   float sum[width] = {};
@@ -120,10 +120,10 @@ __global__ void __launch_bounds__(column_lanes* row_threads, 3)
   const Index first = Index{blockIdx.x} * (column_lanes * size);
   part += Index{blockIdx.y} * n;
   if (first < vectors) {
-    sum_block<size>(begin, end, first, vectors, term, sums, part);
+    sum_columns<size>(begin, end, first, vectors, term, sums, part);
   } else {
     const Index blocks = (vectors + column_lanes * size - 1) / (column_lanes * size);
-    sum_block<1>(begin, end, vectors + (blockIdx.x - blocks) * column_lanes, n, term, sums, part);
+    sum_columns<1>(begin, end, vectors + (blockIdx.x - blocks) * column_lanes, n, term, sums, part);
   }
 }
 

@@ -164,6 +164,7 @@ TEMPLATE_TEST_CASE("sums over rows and biases of the device are the CPU's", "", 
   for_all(check);
   for (const Index rows : {255, 256, 257, 600}) check(rows, 33, 0, Write::overwrite);    // blocks of rows
   for (const Index rows : {1, 31, 33, 64, 1000}) check(rows, 16, 0, Write::accumulate);  // by vectors
+  check(4200, 8, 0, Write::overwrite);  // more parts than are added at once
   for (const Index n : {264, 768}) check(33, n, 0, Write::overwrite);
   check_strided(35, 261, 272, 0, Write::overwrite);  // vectors and the columns behind them
   check_strided(35, 20, 27, 0, Write::accumulate);

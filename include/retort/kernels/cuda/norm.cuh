@@ -2,6 +2,7 @@
 
 #include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/column_sums.cuh"
+#include "retort/kernels/cuda/mma.cuh"
 #include "retort/kernels/cuda/parallel.cuh"
 
 /// Layer norm and RMS norm, a warp a row; bias rows.
@@ -84,9 +85,14 @@ struct HeldRow {
 #pragma unroll
     for (int k = 0; k < held; ++k)
       if (place(k) < n) {
-        Vector<T> v;
+        Packed<T> v;
 #pragma unroll
-        for (int j = 0; j < size; ++j) v.at[j] = static_cast<T>(f(k, j));
+        for (int word = 0; word < 4; ++word) {
+          if constexpr (std::same_as<T, bf16>)
+            v.words[word] = pack_bf16(f(k, 2 * word), f(k, 2 * word + 1));
+          else
+            v.words[word] = std::bit_cast<std::uint32_t>(f(k, word));
+        }
         v.store(y + place(k));
       }
   }

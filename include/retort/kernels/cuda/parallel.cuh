@@ -39,6 +39,7 @@ struct Packed {
   __device__ static Packed load(const T* p) {
     return std::bit_cast<Packed>(*reinterpret_cast<const uint4*>(p));
   }
+  __device__ void store(T* p) const { *reinterpret_cast<uint4*>(p) = std::bit_cast<uint4>(*this); }
   /// Element i, a constant.
   __device__ float operator[](int i) const {
     if constexpr (std::same_as<T, float>)

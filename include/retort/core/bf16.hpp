@@ -22,9 +22,15 @@ struct bf16 {
 
  private:
   RETORT_HD static std::uint16_t rounded(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    std::uint16_t bits;
+    asm("cvt.rn.bf16.f32 %0, %1;\n" : "=h"(bits) : "f"(x));
+    return bits;
+#else
     const auto word = std::bit_cast<std::uint32_t>(x);
     if (x != x) return static_cast<std::uint16_t>((word >> 16) | 0x40u);  // a NaN stays one
     return static_cast<std::uint16_t>((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
+#endif
   }
 };
 

@@ -22,10 +22,10 @@ struct bf16 {
 
  private:
   RETORT_HD static std::uint16_t rounded(float x) {
-#if defined(__CUDA_ARCH__)
-    std::uint16_t nearest;  // one instruction; every NaN becomes 0x7fff
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(nearest) : "f"(x));
-    return nearest;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    std::uint16_t bits;
+    asm("cvt.rn.bf16.f32 %0, %1;\n" : "=h"(bits) : "f"(x));
+    return bits;
 #else
     const auto word = std::bit_cast<std::uint32_t>(x);
     if (x != x) return static_cast<std::uint16_t>((word >> 16) | 0x40u);  // a NaN stays one

@@ -174,6 +174,50 @@ TEMPLATE_TEST_CASE("cross-entropy and log-probabilities on the device are the CP
       }
 }
 
+TEMPLATE_TEST_CASE("losses of rows that take the most threads on the device are the CPU's", "", float, bf16) {
+  RETORT_NEED_DEVICE();
+  using T = TestType;
+  check_row_loss<T>(Jsd{0.5}, 33000, 32800, 1.0, true, true);
+  for (const Index v : {33000, 32801}) {
+    const auto z = normals<double>(rows * v, 1, 2);
+    const auto ids = indices(rows, v, 2);
+    const Uploaded<float> weight(row_weights);
+    Uploaded<T> s(z);
+    auto student = s.host;
+    Numbers want(rows);
+    kernels::cross_entropy(CpuDevice{}, rows, v, student.data(), ids.data(), weight.host.data(), true,
+                           want.data());
+    auto loss = room_for_losses();
+    kernels::cross_entropy<T>(CudaDevice{}, rows, v, s, uploaded(ids), weight, true, loss.data());
+    INFO(v << " tokens");
+    CHECK(error_of(loss.to_host(), want) <= 1e-5);
+    CHECK(error_of(s.now(), student) <= device_tolerance<T>);
+  }
+}
+
+TEMPLATE_TEST_CASE("infinite logits and NaN give the CPU's log-probabilities on the device", "", float,
+                   bf16) {
+  RETORT_NEED_DEVICE();
+  using T = TestType;
+  constexpr Index v = 2000;
+  for (const Index offset : {0, 1}) {
+    auto z = normals<double>(rows * v, 1, 2);
+    for (Index i = 0; i < 1500; ++i) z[static_cast<std::size_t>(i)] = -HUGE_VAL;
+    z[static_cast<std::size_t>(v + 17)] = std::nan("");
+    for (Index i = 2 * v; i < 3 * v; ++i) z[static_cast<std::size_t>(i)] = -HUGE_VAL;
+    z[static_cast<std::size_t>(3 * v + 17)] = HUGE_VAL;
+    for (Index i = 4 * v; i < 5 * v; ++i) z[static_cast<std::size_t>(i)] = -3e38;
+    const std::vector<std::int32_t> ids(rows, 1600);
+    const auto token = uploaded(ids);
+    Uploaded<T> s(z, offset);
+    Numbers want(rows);
+    kernels::token_log_probabilities(CpuDevice{}, rows, v, s.host.data(), ids.data(), 1, want.data());
+    auto got = Uploaded<float>::room(rows);
+    kernels::token_log_probabilities<T>(CudaDevice{}, rows, v, s, token, 1, got);
+    CHECK(error_of(got.now(), want) <= 1e-5);
+  }
+}
+
 TEMPLATE_TEST_CASE("sums over the vocabulary on the device are the CPU's", "", float, bf16) {
   RETORT_NEED_DEVICE();
   using T = TestType;

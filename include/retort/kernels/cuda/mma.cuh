@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "retort/core/bf16.hpp"
+#include "retort/kernels/cuda/fast_math.cuh"
 #include "retort/kernels/cuda/launch.cuh"
 
 /// The instructions that tensor-core kernels are made of (sm_80 and later), each behind a function: mma,
@@ -118,9 +119,6 @@ void cp_async_wait() {}
 inline std::uint32_t pack_bf16(float low, float high) {
   return static_cast<std::uint32_t>(bf16(low).bits) | static_cast<std::uint32_t>(bf16(high).bits) << 16;
 }
-inline float fast_exp2(float x) {
-  return std::exp2(x);
-}
 
 #else
 
@@ -186,13 +184,6 @@ __device__ inline std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t word;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(word) : "f"(high), "f"(low));
   return word;
-}
-
-/// 2^x to about 2 units in the last place; denormal results are 0.
-__device__ inline float fast_exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
-  return y;
 }
 
 #endif

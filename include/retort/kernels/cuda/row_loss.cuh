@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
+#include "retort/core/math.hpp"
 #include "retort/kernels/cuda.hpp"
 #include "retort/kernels/cuda/row.cuh"
 
@@ -12,16 +14,22 @@ namespace retort::kernels {
 namespace cuda {
 
 template <class T>
-__device__ void clear_row(T* x, Index begin, Index end) {
-#pragma unroll 1
-  for (Index i = begin + threadIdx.x; i < end; i += blockDim.x) x[i] = T(0.0f);
+__device__ void clear_row(bool vectors, Index n, T* x) {
+  for_pieces<T>(vectors, n, [&](Index i, auto size) { Piece<size()>{}.store(x + i); });
 }
 
+/// What policies compute the gradients of rows of T with.
+template <class T>
+using PolicyNumber = std::conditional_t<std::is_same_v<T, bf16>, DeviceFloat, float>;
+
 template <class T, class Divergence>
-__global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool vectors, T* student,
-                                const T* teacher, const float* weight, double* loss, TokenSlopes<T> slopes) {
-  RETORT_SHARED(double, place, 32);
-  RETORT_SHARED(float, place_float, 32);
+__global__ void __launch_bounds__(1024)
+    row_loss_kernel(Divergence divergence, RowLossShape shape, bool vectors, T* student, const T* teacher,
+                    const float* weight, double* loss, TokenSlopes<T> slopes) {
+  using math::exp;
+  using N = PolicyNumber<T>;
+  RETORT_SHARED(double, place, 64);
+  RETORT_SHARED(float, place_float, 64);
   const Index r = blockIdx.x, vs = shape.student_vocabulary, vt = shape.teacher_vocabulary;
   const Index common = vs < vt ? vs : vt;
   T* zs = student + r * row_stride(shape.student_stride, vs);
@@ -30,23 +38,36 @@ __global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool 
   const float slope = shape.gradient && slopes.slope != nullptr ? slopes.slope[r] : 0.0f;
   if (w == 0 && slope == 0) {
     if (threadIdx.x == 0) loss[r] = 0;
-    if (shape.gradient) clear_row(zs, 0, vs);
+    if (shape.gradient) clear_row(vectors, vs, zs);
     return;
   }
-  LogNormaliser log_q{}, log_p{}, log_all{};
+  LogNormaliser log[2]{}, log_all{};
+  const LogNormaliser &log_q = log[0], &log_p = log[1];
   float total = 0;
   if (w != 0) {
-    log_q = log_normaliser(vectors, zs, common, inverse, place, place_float);
-    log_p = log_normaliser(vectors, zt, common, inverse, place, place_float);
-    Accumulator sum, pulled;
-    for_block_rows(vectors, common, zs, zt, [&](Index, float z, float t) {
-      const float lp = log_p(t), lq = log_q(z);
-      sum.add(divergence.term(lp, lq));
-      pulled.add(divergence.pull(lp, lq));
+    ExponentialSum part[2];
+    for_pieces<T>(vectors, common, [&](Index i, auto size) {
+      const auto z = Piece<size()>::load(zs + i), t = Piece<size()>::load(zt + i);
+      part[0].add(z, inverse * log2_e);
+      part[1].add(t, inverse * log2_e);
     });
-    const double d = block_reduce(sum.value(), Sum{}, place);
-    total = static_cast<float>(block_reduce(pulled.value(), Sum{}, place));
-    if (threadIdx.x == 0) loss[r] = d;
+    block_normalise(part, inverse, log, place, place_float);
+    double sums[2] = {0, 0};  // of terms and of pulls
+    for_pieces<T>(vectors, common, [&](Index i, auto size) {
+      const auto z = Piece<size()>::load(zs + i), t = Piece<size()>::load(zt + i);
+      N terms = 0, pulls = 0;
+#pragma unroll
+      for (int j = 0; j < size(); ++j) {
+        const N lp = log_p(t.at[j]), lq = log_q(z.at[j]);
+        terms += divergence.term(lp, lq);
+        pulls += divergence.pull(lp, lq);
+      }
+      sums[0] += static_cast<double>(static_cast<float>(terms));
+      sums[1] += static_cast<double>(static_cast<float>(pulls));
+    });
+    block_reduce_each(sums, Sum{}, place);
+    total = static_cast<float>(sums[1]);
+    if (threadIdx.x == 0) loss[r] = sums[0];
   } else if (threadIdx.x == 0) {
     loss[r] = 0;
   }
@@ -55,37 +76,37 @@ __global__ void row_loss_kernel(Divergence divergence, RowLossShape shape, bool 
   const std::int32_t token = slope != 0 ? slopes.token[r] : -1;
   const float scale = w * inverse;
   __syncthreads();  // everybody has read what is overwritten now
-  const auto gradient = [&](Index i, float z, float t) {
-    float g = 0;
-    if (w != 0 && i < common) {
-      const float lq = log_q(z);
-      g = (divergence.pull(log_p(t), lq) - std::exp(lq) * total) * scale;
-    }
-    if (slope != 0) g += (i == token ? slope : 0.0f) - slope * std::exp(log_all(z));
-    return static_cast<T>(g);
+  const auto add_slope = [&](Index i, float z, float& g) {
+    g += (i == token ? slope : 0.0f) - slope * fast_exp(log_all(z));
   };
-  Index first = 0;  // what the vectors leave over
-  if (vectors) {
-    constexpr int size = Vector<T>::size;
-    first = common / size * size;
-    for (Index i = Index{threadIdx.x} * size; i < first; i += Index{blockDim.x} * size) {
-      auto v = Vector<T>::load(zs + i);
-      const auto t = Vector<T>::load(zt + i);
+  for_pieces<T>(vectors, common, [&](Index i, auto size) {
+    const auto z = Piece<size()>::load(zs + i), t = Piece<size()>::load(zt + i);
+    Piece<size()> g{};
+    if (w != 0) {
 #pragma unroll
-      for (int j = 0; j < size; ++j)
-        v.at[j] = gradient(i + j, static_cast<float>(v.at[j]), static_cast<float>(t.at[j]));
-      v.store(zs + i);
+      for (int j = 0; j < size(); ++j) {
+        const N lp = log_p(t.at[j]), lq = log_q(z.at[j]);
+        g.at[j] = static_cast<float>((divergence.pull(lp, lq) - exp(lq) * N(total)) * N(scale));
+      }
     }
-  }
+    if (slope != 0) {
+#pragma unroll
+      for (int j = 0; j < size(); ++j) add_slope(i + j, z.at[j], g.at[j]);
+    }
+    g.store(zs + i);
+  });
 #pragma unroll 1
-  for (Index i = first + threadIdx.x; i < vs; i += blockDim.x)
-    zs[i] = gradient(i, static_cast<float>(zs[i]), i < common ? static_cast<float>(zt[i]) : 0.0f);
+  for (Index i = common + threadIdx.x; i < vs; i += blockDim.x) {  // tokens that the teacher does not have
+    float g = 0;
+    if (slope != 0) add_slope(i, static_cast<float>(zs[i]), g);
+    zs[i] = static_cast<T>(g);
+  }
 }
 
 template <class T>
-__global__ void cross_entropy_kernel(bool vectors, Index v, Index stride, T* logits,
-                                     const std::int32_t* target, const float* weight, bool gradient,
-                                     double* loss) {
+__global__ void __launch_bounds__(1024, 2)
+    cross_entropy_kernel(bool vectors, Index v, Index stride, T* logits, const std::int32_t* target,
+                         const float* weight, bool gradient, double* loss) {
   RETORT_SHARED(double, place, 32);
   RETORT_SHARED(float, place_float, 32);
   const Index r = blockIdx.x;
@@ -93,7 +114,7 @@ __global__ void cross_entropy_kernel(bool vectors, Index v, Index stride, T* log
   const float w = weight[r];
   if (w == 0) {
     if (threadIdx.x == 0) loss[r] = 0;
-    if (gradient) clear_row(z, 0, v);
+    if (gradient) clear_row(vectors, v, z);
     return;
   }
   const auto log_q = log_normaliser(vectors, z, v, 1.0f, place, place_float);
@@ -102,23 +123,16 @@ __global__ void cross_entropy_kernel(bool vectors, Index v, Index stride, T* log
     loss[r] = token >= 0 && token < v ? -static_cast<double>(log_q(static_cast<float>(z[token]))) : 0;
   if (!gradient) return;
   __syncthreads();
-  const auto slope = [&](Index i, float x) {
-    return static_cast<T>(w * std::exp(log_q(x)) - (i == token ? w : 0.0f));
-  };
-  if (vectors) {
-    constexpr int size = Vector<T>::size;
-    const Index whole = v / size * size;
-    for (Index i = Index{threadIdx.x} * size; i < whole; i += Index{blockDim.x} * size) {
-      auto x = Vector<T>::load(z + i);
+  for_pieces<T>(vectors, v, [&](Index i, auto size) {
+    auto x = Piece<size()>::load(z + i);
 #pragma unroll
-      for (int j = 0; j < size; ++j) x.at[j] = slope(i + j, static_cast<float>(x.at[j]));
-      x.store(z + i);
+    for (int j = 0; j < size(); ++j) x.at[j] = w * fast_exp(log_q(x.at[j]));
+    if (token >= i && token < i + size()) {
+#pragma unroll
+      for (int j = 0; j < size(); ++j) x.at[j] -= i + j == token ? w : 0.0f;
     }
-#pragma unroll 1
-    for (Index i = whole + threadIdx.x; i < v; i += blockDim.x) z[i] = slope(i, static_cast<float>(z[i]));
-  } else {
-    for (Index i = threadIdx.x; i < v; i += blockDim.x) z[i] = slope(i, static_cast<float>(z[i]));
-  }
+    x.store(z + i);
+  });
 }
 
 template <class T>
@@ -171,7 +185,7 @@ void row_loss(CudaDevice, const Divergence& divergence, const RowLossShape& shap
   const bool vectors = cuda::rows_aligned(student, row_stride(shape.student_stride, vs)) &&
                        cuda::rows_aligned(teacher, row_stride(shape.teacher_stride, vt));
   cuda::launch(cuda::row_loss_kernel<T, Divergence>, static_cast<unsigned>(shape.rows),
-               cuda::threads_for_row(std::min(vs, vt)), 0, divergence, shape, vectors, student,
+               cuda::threads_for_long_row(std::min(vs, vt)), 0, divergence, shape, vectors, student,
                static_cast<const T*>(teacher), weight, loss, slopes);
 }
 
@@ -180,9 +194,9 @@ void cross_entropy(CudaDevice, Index rows, Index vocabulary, T* logits, const st
                    const Statistic<T>* weight, bool gradient, double* loss, Index stride) {
   stride = row_stride(stride, vocabulary);
   if (rows == 0) return;
-  cuda::launch(cuda::cross_entropy_kernel<T>, static_cast<unsigned>(rows), cuda::threads_for_row(vocabulary),
-               0, cuda::rows_aligned(logits, stride), vocabulary, stride, logits, target, weight, gradient,
-               loss);
+  cuda::launch(cuda::cross_entropy_kernel<T>, static_cast<unsigned>(rows),
+               cuda::threads_for_long_row(vocabulary), 0, cuda::rows_aligned(logits, stride), vocabulary,
+               stride, logits, target, weight, gradient, loss);
 }
 
 template <Real T>

@@ -64,8 +64,12 @@ __global__ void adamw_kernel(AdamWNumbers s, bool vectors, Index count, float* w
     }
   }
   for (Index i = left + thread; i < count; i += threads) {
-    s.move(static_cast<float>(gradient[i]), weight[i], first[i], second[i]);
-    if constexpr (has_narrow) narrow[i] = static_cast<T>(weight[i]);
+    float w = weight[i], m = first[i], v = second[i];
+    s.move(static_cast<float>(gradient[i]), w, m, v);
+    weight[i] = w;
+    first[i] = m;
+    second[i] = v;
+    if constexpr (has_narrow) narrow[i] = static_cast<T>(w);
   }
 }
 

@@ -133,6 +133,11 @@ void row_sums(CudaDevice, const F& f, Index rows, Index vs, Index vt, const T* s
 
 template <Real T>
 void adamw(CudaDevice, const AdamWStep& s, Index count, T* weight, const T* gradient, T* first, T* second);
+/// `adamw` for weights kept in float, `master`, of a model in T: `gradient` is read and `weight`, the
+/// master's value rounded, is written in T.
+template <Real T>
+void adamw_mixed(CudaDevice, const AdamWStep& s, Index count, Statistic<T>* master, const T* gradient,
+                 Statistic<T>* first, Statistic<T>* second, T* weight);
 template <Real T>
 void sgd(CudaDevice, const SgdStep& s, Index count, T* weight, const T* gradient, T* velocity);
 template <Real T>

@@ -34,17 +34,18 @@ struct AdamW {
 
   template <Backend B>
   void update(Parameter<B>& parameter, std::span<TensorOf<B>> state, const UpdateStep& step) const {
-    const auto t = static_cast<double>(step.number);
-    const kernels::AdamWStep s{.rate = learning_rate * step.rate_factor,
-                               .beta1 = beta1,
-                               .beta2 = beta2,
-                               .epsilon = epsilon,
-                               .weight_decay = parameter.decay ? weight_decay : 0,
-                               .correction1 = 1 - std::pow(beta1, t),
-                               .correction2 = 1 - std::pow(beta2, t),
-                               .gradient_scale = step.gradient_scale};
-    kernels::adamw(typename B::Device{}, s, parameter.value.size(), parameter.value.data(),
-                   std::as_const(parameter.grad).data(), state[0].data(), state[1].data());
+    kernels::adamw(typename B::Device{}, numbers(parameter.decay, step), parameter.value.size(),
+                   parameter.value.data(), std::as_const(parameter.grad).data(), state[0].data(),
+                   state[1].data());
+  }
+
+  /// `update` of the weights `master` by the model's narrower gradient, and the model's weights, in one pass.
+  template <Backend B>
+  void update_mixed(Parameter<B>& parameter, TensorOf<Master<B>>& master,
+                    std::span<TensorOf<Master<B>>> state, const UpdateStep& step) const {
+    kernels::adamw_mixed(typename B::Device{}, numbers(parameter.decay, step), master.size(), master.data(),
+                         std::as_const(parameter.grad).data(), state[0].data(), state[1].data(),
+                         parameter.value.data());
   }
 
   [[nodiscard]] constexpr const char* problem() const {
@@ -61,6 +62,19 @@ struct AdamW {
     f("beta2", beta2);
     f("epsilon", epsilon);
     f("weight_decay", weight_decay);
+  }
+
+ private:
+  [[nodiscard]] kernels::AdamWStep numbers(bool decays, const UpdateStep& step) const {
+    const auto t = static_cast<double>(step.number);
+    return {.rate = learning_rate * step.rate_factor,
+            .beta1 = beta1,
+            .beta2 = beta2,
+            .epsilon = epsilon,
+            .weight_decay = decays ? weight_decay : 0,
+            .correction1 = 1 - std::pow(beta1, t),
+            .correction2 = 1 - std::pow(beta2, t),
+            .gradient_scale = step.gradient_scale};
   }
 };
 

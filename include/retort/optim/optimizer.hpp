@@ -35,12 +35,23 @@ struct StateTensor {
 
 /// An optimizer policy is a NamedPolicy with `state_of(shape)`, the tensors to keep for a parameter of that
 /// shape (they begin as zeros), and `update(parameter, state, step)`, which changes `parameter.value` by
-/// `parameter.grad`. For models in bf16 it sees weights and gradients in float (see `Master`).
+/// `parameter.grad`. For models in bf16 it sees weights and gradients in float (see `Master`); to save the
+/// conversions it may be a MixedPolicy besides.
 template <class P>
 concept OptimizerPolicy = NamedPolicy<P> &&
     requires(const P policy, Parameter<Cpu<float>>& parameter, std::span<Tensor<float, CpuDevice>> state) {
   { policy.state_of(parameter.shape()) } -> std::same_as<std::vector<StateTensor>>;
   policy.update(parameter, state, UpdateStep{});
+};
+
+/// A policy that can update a model in B, narrower than its Master<B>, in one pass: `update_mixed` does what
+/// `update` would do to `master` by `parameter.grad` widened, and makes `parameter.value` the new master
+/// rounded. A policy derived from such a one that has an `update` of its own needs its own `update_mixed`.
+template <class P, class B>
+concept MixedPolicy = Backend<B> && !std::same_as<B, Master<B>> &&
+                      requires(const P policy, Parameter<B>& parameter, TensorOf<Master<B>>& master,
+                               std::span<TensorOf<Master<B>>> state) {
+  policy.update_mixed(parameter, master, state, UpdateStep{});
 };
 
 /// A policy at work on the parameters of a model, which must outlive it. Made by the policy:
@@ -144,7 +155,9 @@ class Optimizer {
   }
 
   void update(Parameter<B>& p, std::vector<Kept>& state, const UpdateStep& step) const {
-    if constexpr (has_master) {
+    if constexpr (MixedPolicy<Policy, B>) {
+      policy_.update_mixed(p, state.back(), std::span(state).first(state.size() - 1), step);
+    } else if constexpr (has_master) {
       Parameter<Master<B>> master;
       master.value = state.back();
       master.grad = widened(p.grad);

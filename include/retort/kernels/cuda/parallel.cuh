@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "retort/core/bf16.hpp"
 #include "retort/core/scalar.hpp"
@@ -16,16 +17,18 @@ namespace retort::cuda {
 inline constexpr unsigned all_lanes = 0xffffffffu;
 inline constexpr int warp_size = 32;
 
-/// 16 bytes of numbers, loaded and stored at once.
-template <class T>
+/// 16 (or 8) bytes of numbers, loaded and stored at once.
+template <class T, int bytes = 16>
 struct Vector {
-  static constexpr int size = 16 / static_cast<int>(sizeof(T));
+  static_assert(bytes == 8 || bytes == 16);
+  using Word = std::conditional_t<bytes == 16, uint4, uint2>;
+  static constexpr int size = bytes / static_cast<int>(sizeof(T));
   T at[size];
 
   __device__ static Vector load(const T* p) {
-    return std::bit_cast<Vector>(*reinterpret_cast<const uint4*>(p));
+    return std::bit_cast<Vector>(*reinterpret_cast<const Word*>(p));
   }
-  __device__ void store(T* p) const { *reinterpret_cast<uint4*>(p) = std::bit_cast<uint4>(*this); }
+  __device__ void store(T* p) const { *reinterpret_cast<Word*>(p) = std::bit_cast<Word>(*this); }
 };
 
 /// 16 bytes of numbers as they lie in memory, in four registers, for kernels that hold many: those of a

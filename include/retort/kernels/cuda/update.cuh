@@ -4,8 +4,8 @@
 #include "retort/kernels/cuda/map.cuh"
 #include "retort/kernels/cuda/norm.cuh"
 
-/// Optimizer steps. State and weights are float: an optimizer of a bf16 model keeps the weights in float
-/// itself.
+/// Optimizer steps. State and weights are float: the optimizer of a bf16 model keeps its weights in float,
+/// and `adamw_mixed` writes both.
 namespace retort::kernels {
 
 namespace cuda {
@@ -13,18 +13,63 @@ namespace cuda {
 /// What a step multiplies by, rounded once.
 struct AdamWNumbers {
   float beta1, rest1, beta2, rest2, keep, step, root, epsilon, scale;
+
+  explicit AdamWNumbers(const AdamWStep& s)
+      : beta1(static_cast<float>(s.beta1)),
+        rest1(static_cast<float>(1 - s.beta1)),
+        beta2(static_cast<float>(s.beta2)),
+        rest2(static_cast<float>(1 - s.beta2)),
+        keep(static_cast<float>(1 - s.rate * s.weight_decay)),
+        step(static_cast<float>(s.rate / s.correction1)),
+        root(static_cast<float>(1 / std::sqrt(s.correction2))),
+        epsilon(static_cast<float>(s.epsilon)),
+        scale(static_cast<float>(s.gradient_scale)) {}
+
+  /// Moves one weight and its moments. The fused operations are named, so that no compiler chooses others:
+  /// the same bits for gradients of every type.
+  __device__ void move(float gradient, float& weight, float& first, float& second) const {
+    const float g = gradient * scale;
+    first = std::fma(beta1, first, rest1 * g);
+    second = std::fma(beta2, second, rest2 * g * g);
+    weight = std::fma(weight, keep, -(step * first / std::fma(std::sqrt(second), root, epsilon)));
+  }
 };
 
+/// Moves weights and moments in float by gradients in T, and writes the weights in T to `narrow`, if T is not
+/// float itself. A thread takes four of each: 16 bytes in float, which a warp reads without gaps.
 template <class T>
-__global__ void adamw_kernel(AdamWNumbers s, Index count, T* weight, const T* gradient, T* first, T* second) {
-  for (Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
-       i += Index{gridDim.x} * blockDim.x) {
-    const float g = gradient[i] * s.scale;
-    const float m = s.beta1 * first[i] + s.rest1 * g;
-    const float v = s.beta2 * second[i] + s.rest2 * g * g;
+__global__ void adamw_kernel(AdamWNumbers s, bool vectors, Index count, float* weight, const T* gradient,
+                             float* first, float* second, T* narrow) {
+  constexpr bool has_narrow = !std::is_same_v<T, float>;
+  const Index thread = Index{blockIdx.x} * blockDim.x + threadIdx.x, threads = Index{gridDim.x} * blockDim.x;
+  Index left = 0;  // where what the vectors leave over begins
+  if (vectors) {
+    using Wide = Vector<float>;
+    using Narrow = Vector<T, Wide::size* static_cast<int>(sizeof(T))>;
+    left = count / Wide::size * Wide::size;
+    for (Index i = thread * Wide::size; i < left; i += threads * Wide::size) {
+      const Narrow g = Narrow::load(gradient + i);
+      Wide w = Wide::load(weight + i), m = Wide::load(first + i), v = Wide::load(second + i);
+#pragma unroll
+      for (int k = 0; k < Wide::size; ++k) s.move(static_cast<float>(g.at[k]), w.at[k], m.at[k], v.at[k]);
+      w.store(weight + i);
+      m.store(first + i);
+      v.store(second + i);
+      if constexpr (has_narrow) {
+        Narrow rounded;
+#pragma unroll
+        for (int k = 0; k < Wide::size; ++k) rounded.at[k] = static_cast<T>(w.at[k]);
+        rounded.store(narrow + i);
+      }
+    }
+  }
+  for (Index i = left + thread; i < count; i += threads) {
+    float w = weight[i], m = first[i], v = second[i];
+    s.move(static_cast<float>(gradient[i]), w, m, v);
+    weight[i] = w;
     first[i] = m;
     second[i] = v;
-    weight[i] = weight[i] * s.keep - s.step * m / (std::sqrt(v) * s.root + s.epsilon);
+    if constexpr (has_narrow) narrow[i] = static_cast<T>(w);
   }
 }
 
@@ -137,18 +182,18 @@ void adafactor_apply(CudaDevice device, const AdafactorStep& s, Index count, T* 
 template <Real T>
 void adamw(CudaDevice, const AdamWStep& s, Index count, T* weight, const T* gradient, T* first, T* second) {
   if (count == 0) return;
-  const auto f = [](double x) { return static_cast<float>(x); };
-  const cuda::AdamWNumbers numbers{f(s.beta1),
-                                   f(1 - s.beta1),
-                                   f(s.beta2),
-                                   f(1 - s.beta2),
-                                   f(1 - s.rate * s.weight_decay),
-                                   f(s.rate / s.correction1),
-                                   f(1 / std::sqrt(s.correction2)),
-                                   f(s.epsilon),
-                                   f(s.gradient_scale)};
-  cuda::launch(cuda::adamw_kernel<T>, cuda::blocks_for(count, 1024), 256, 0, numbers, count, weight, gradient,
-               first, second);
+  using namespace cuda;
+  launch(adamw_kernel<T>, blocks_for(count, 256 * Vector<float>::size), 256, 0, AdamWNumbers(s),
+         aligned(weight, gradient, first, second), count, weight, gradient, first, second, nullptr);
+}
+
+template <Real T>
+void adamw_mixed(CudaDevice, const AdamWStep& s, Index count, Statistic<T>* master, const T* gradient,
+                 Statistic<T>* first, Statistic<T>* second, T* weight) {
+  if (count == 0) return;
+  using namespace cuda;
+  launch(adamw_kernel<T>, blocks_for(count, 256 * Vector<float>::size), 256, 0, AdamWNumbers(s),
+         aligned(master, gradient, first, second, weight), count, master, gradient, first, second, weight);
 }
 
 template <Real T>

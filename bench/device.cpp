@@ -297,14 +297,18 @@ void kernels_alone(const Sizes& sizes, Report& report) {
                                    c(y), c(lse), c(z),
                                    {dqkv.data(), dqkv.data() + d, dqkv.data() + 2 * d, nullptr});
   });
+  // Rows of the logits begin at 16 bytes, as everywhere.
   const auto product = [&](Op a, Op b, Index m, Index nn, Index k) {
-    const TensorOf<B> left = random_tensor<B>({m * k}, 7, 1), right = random_tensor<B>({k * nn}, 8, 1);
-    TensorOf<B> out({m * nn});
+    const Index lda = logits_stride<B>(a == Op::none ? k : m), ldb = logits_stride<B>(b == Op::none ? nn : k),
+                ldc = logits_stride<B>(nn);
+    const TensorOf<B> left = random_tensor<B>({a == Op::none ? m : k, lda}, 7, 1),
+                      right = random_tensor<B>({b == Op::none ? k : nn, ldb}, 8, 1);
+    TensorOf<B> out({m, ldc});
     const char name_a = a == Op::none ? 'n' : 't', name_b = b == Op::none ? 'n' : 't';
     computed(fmt::format("gemm {}{} {} x {} x {}", name_a, name_b, m, k, nn),
              2.0 * static_cast<double>(m) * static_cast<double>(nn) * static_cast<double>(k), [&] {
-               kernels::gemm(on, a, b, m, nn, k, StatisticOf<B>(1), left.data(), a == Op::none ? k : m,
-                             right.data(), b == Op::none ? nn : k, StatisticOf<B>(0), out.data(), nn);
+               kernels::gemm(on, a, b, m, nn, k, StatisticOf<B>(1), left.data(), lda, right.data(), ldb,
+                             StatisticOf<B>(0), out.data(), ldc);
              });
   };
   product(Op::none, Op::none, sizes.square, sizes.square, sizes.square);
@@ -312,6 +316,24 @@ void kernels_alone(const Sizes& sizes, Report& report) {
     product(Op::none, Op::transpose, rows, out, d);
     product(Op::none, Op::none, rows, d, out);
     product(Op::transpose, Op::none, out, d, rows);
+  }
+  if constexpr (std::same_as<B, Cuda<bf16>>) {  // the feed-forward network's, with its GELU
+    const TensorOf<B> up = random_tensor<B>({4 * d, d}, 9, 0.05),
+                      down = random_tensor<B>({d, 4 * d}, 10, 0.05),
+                      up_bias = random_tensor<B>({4 * d}, 11, 1);
+    const double flops = 8.0 * n * static_cast<double>(d);
+    computed("gelu in a product", flops, [&] {
+      kernels::linear_gelu(on, rows, 4 * d, d, c(x), up.data(), up_bias.data(), wide.data(), wide2.data());
+    });
+    computed("gelu gradient in a product", flops, [&] {
+      kernels::linear_gelu_gradient(on, rows, 4 * d, d, c(x), down.data(), c(wide2), wide.data());
+    });
+    computed("gelu gradient after a product", flops, [&] {
+      kernels::gemm(on, Op::none, Op::none, rows, 4 * d, d, 1.0f, c(x), d, down.data(), 4 * d, 0.0f,
+                    wide.data(), 4 * d);
+      kernels::map(on, Write::overwrite, wide.size(), functors::ActivateGradient<GeluTanh>{}, wide.data(),
+                   c(wide), c(wide2));
+    });
   }
   for (const Index vocabulary : {v, (v + 7) / 8 * 8}) {
     product(Op::none, Op::transpose, loss_rows, vocabulary, d);

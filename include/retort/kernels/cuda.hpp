@@ -29,9 +29,9 @@ void linear(CudaDevice, Index rows, Index out, Index in, Statistic<T> scale, con
 void linear_gelu(CudaDevice, Index rows, Index out, Index in, const bf16* x, const bf16* w, const bf16* bias,
                  bf16* y, bf16* pre);
 /// The way back through the GELU of the next layer's input: d_pre (rows, hidden) = (dy w) * gelu'(pre), dy
-/// (rows, out), w (out, hidden); d_bias (hidden), unless nullptr, becomes the sum of its rows.
+/// (rows, out), w (out, hidden).
 void linear_gelu_gradient(CudaDevice, Index rows, Index hidden, Index out, const bf16* dy, const bf16* w,
-                          const bf16* pre, bf16* d_pre, bf16* d_bias);
+                          const bf16* pre, bf16* d_pre);
 
 void gemm(CudaTf32Device, Op op_a, Op op_b, Index m, Index n, Index k, float alpha, const float* a, Index lda,
           const float* b, Index ldb, float beta, float* c, Index ldc);

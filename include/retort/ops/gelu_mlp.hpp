@@ -53,12 +53,10 @@ template <Backend B>
               kernels::sum_rows(on, db.write, rows, out, dy.data(), db.data);
             if (!recorded) return;
             TensorOf<B> d_pre({rows, hidden});  // (dy down) * gelu'(pre)
-            const auto d_bias = gradient_target(up_bias);
-            const bool sums_too = d_bias && d_bias.write == Write::overwrite;
             kernels::linear_gelu_gradient(on, rows, hidden, out, dy.data(), down.data(), pre.data(),
-                                          d_pre.data(), sums_too ? d_bias.data : nullptr);
-            if (d_bias && !sums_too)
-              kernels::sum_rows(on, d_bias.write, rows, hidden, std::as_const(d_pre).data(), d_bias.data);
+                                          d_pre.data());
+            if (auto db = gradient_target(up_bias))
+              kernels::sum_rows(on, db.write, rows, hidden, std::as_const(d_pre).data(), db.data);
             if (auto dw = gradient_target(up))  // d_pre' x
               kernels::gemm(on, Op::transpose, Op::none, hidden, in, rows, 1.0f, std::as_const(d_pre).data(),
                             hidden, x.data(), in, beta(dw.write), dw.data, in);

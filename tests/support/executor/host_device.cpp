@@ -186,8 +186,7 @@ void linear_gelu(CudaDevice, Index rows, Index out, Index in, const bf16* x, con
     }
 }
 void linear_gelu_gradient(CudaDevice, Index rows, Index hidden, Index out, const bf16* dy, const bf16* w,
-                          const bf16* pre, bf16* d_pre, bf16* d_bias) {
-  std::vector<double> sums(static_cast<std::size_t>(hidden));
+                          const bf16* pre, bf16* d_pre) {
   for (Index r = 0; r < rows; ++r)
     for (Index j = 0; j < hidden; ++j) {
       double sum = 0;
@@ -196,11 +195,7 @@ void linear_gelu_gradient(CudaDevice, Index rows, Index hidden, Index out, const
                static_cast<double>(static_cast<float>(w[i * hidden + j]));
       sum *= GeluTanh{}.slope(static_cast<double>(static_cast<float>(pre[r * hidden + j])));
       d_pre[r * hidden + j] = static_cast<bf16>(static_cast<float>(sum));
-      sums[static_cast<std::size_t>(j)] += sum;
     }
-  if (d_bias != nullptr)
-    for (Index j = 0; j < hidden; ++j)
-      d_bias[j] = static_cast<bf16>(static_cast<float>(sums[static_cast<std::size_t>(j)]));
 }
 
 #define RETORT_HOST_GEMM(T)                                                                               \

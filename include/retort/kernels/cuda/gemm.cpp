@@ -308,15 +308,14 @@ void linear_gelu(CudaDevice, Index rows, Index out, Index in, const bf16* x, con
        pre});
 }
 
+// Not CUBLASLT_EPILOGUE_DGELU_BGRAD, which would sum the rows as well: CUDA 13.0 on an H100 has a kernel of
+// its own for it, 670 us for 32,768 x 3,072, where a sum of rows takes 60.
 void linear_gelu_gradient(CudaDevice, Index rows, Index hidden, Index out, const bf16* dy, const bf16* w,
-                          const bf16* pre, bf16* d_pre, bf16* d_bias) {
+                          const bf16* pre, bf16* d_pre) {
   if (rows == 0 || hidden == 0) return;
   multiply_whole<bf16>(
-      {false,  1,      Op::none, Op::none,
-       rows,   hidden, out,      1.0f,
-       dy,     out,    0,        w,
-       hidden, 0,      0.0f,     d_pre,
-       hidden, 0,      d_bias,   d_bias != nullptr ? CUBLASLT_EPILOGUE_DGELU_BGRAD : CUBLASLT_EPILOGUE_DGELU,
+      {false, 1, Op::none, Op::none, rows, hidden, out,    1.0f, dy,      out,
+       0,     w, hidden,   0,        0.0f, d_pre,  hidden, 0,    nullptr, CUBLASLT_EPILOGUE_DGELU,
        pre});
 }
 

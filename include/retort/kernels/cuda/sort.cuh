@@ -33,11 +33,16 @@ inline constexpr int scan_threads = 1024;
 template <class = void>
 __global__ void exclusive_sums_kernel(Index n, std::int32_t* x) {
   RETORT_SHARED(std::int32_t, warp_total, warp_size);
-  const Index each = (n + scan_threads - 1) / scan_threads, begin = each * threadIdx.x,
+  using Four = Vector<std::int32_t>;  // x begins at 16 bytes, n is a multiple of four
+  const Index each = (n / 4 + scan_threads - 1) / scan_threads * 4, begin = each * threadIdx.x,
               end = begin + each < n ? begin + each : n;
   const unsigned lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
   std::int32_t mine = 0;
-  for (Index i = begin; i < end; ++i) mine += x[i];
+#pragma unroll 8
+  for (Index i = begin; i < end; i += 4) {
+    const Four v = Four::load(x + i);
+    mine += (v.at[0] + v.at[1]) + (v.at[2] + v.at[3]);
+  }
   std::int32_t upto = mine;  // of the warp's lanes, this one's included
   for (unsigned offset = 1; offset < warp_size; offset *= 2) {
     const std::int32_t other = __shfl_up_sync(all_lanes, upto, offset);
@@ -47,10 +52,16 @@ __global__ void exclusive_sums_kernel(Index n, std::int32_t* x) {
   __syncthreads();
   std::int32_t before = upto - mine;
   for (unsigned w = 0; w < warp; ++w) before += warp_total[w];
-  for (Index i = begin; i < end; ++i) {
-    const std::int32_t own = x[i];
-    x[i] = before;
-    before += own;
+#pragma unroll 4
+  for (Index i = begin; i < end; i += 4) {
+    Four v = Four::load(x + i);
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const std::int32_t own = v.at[c];
+      v.at[c] = before;
+      before += own;
+    }
+    v.store(x + i);
   }
 }
 
@@ -96,7 +107,7 @@ class SortedIndices {
       : n_(static_cast<std::size_t>(n)),
         tiles_(static_cast<std::size_t>((n + sort_tile - 1) / sort_tile)),
         memory_((4 * n_ + digits * tiles_) * sizeof(std::int32_t)) {
-    std::int32_t *a = memory_.as<std::int32_t>(), *b = a + 2 * n_, *counts = b + 2 * n_;
+    std::int32_t *counts = memory_.as<std::int32_t>(), *a = counts + digits * tiles_, *b = a + 2 * n_;
     const std::int32_t *key = index, *value = nullptr;
     for (const int shift : {0, digit_bits, 2 * digit_bits}) {
       launch(digit_counts_kernel<>, static_cast<unsigned>(tiles_), sort_threads, 0, shift, n, key, counts);

@@ -7,6 +7,7 @@
 
 #include "retort/core/philox.hpp"
 #include "retort/core/policy.hpp"
+#include "retort/generate/decode_step.hpp"
 #include "retort/generate/host_rows.hpp"
 #include "retort/generate/samplers.hpp"
 #include "retort/generate/shared_prompts.hpp"
@@ -66,7 +67,8 @@ class ModelRows {
 
   [[nodiscard]] Index vocabulary() const { return model_.vocabulary(); }
   void compute(Index live) {
-    project(model_.head(), live, std::as_const(state_.hidden).data(), logits_.data());
+    if (!computed_) project(model_.head(), live, std::as_const(state_.hidden).data(), logits_.data());
+    computed_ = false;
   }
   [[nodiscard]] DrawnToken draw(Index row, double u, std::vector<Index>& scratch) {
     return draw_token(sampler_, host_.row(row), vocabulary(), u, scratch);
@@ -88,7 +90,13 @@ class ModelRows {
     return false;
   }
   void select(const std::vector<std::int32_t>& rows) { state_.select(rows); }
-  void advance(const std::vector<std::int32_t>& tokens) { model_.advance(state_, tokens); }
+  void advance(const std::vector<std::int32_t>& tokens) {
+    step_.run(state_.sequences(), [&] {
+      model_.advance(state_, tokens);
+      project(model_.head(), state_.sequences(), std::as_const(state_.hidden).data(), logits_.data());
+    });
+    computed_ = true;
+  }
 
  private:
   const M& model_;
@@ -96,6 +104,8 @@ class ModelRows {
   DecodeState<Backend> state_;
   TensorOf<Backend> logits_;  // (prompts, vocabulary), of the live sequences
   HostRows<Backend> host_;
+  DecodeStep<M> step_;
+  bool computed_ = false;  // the logits are those of the state
 };
 
 /// What `decode` returns.

@@ -17,6 +17,7 @@ class AnyModel {
  public:
   using Backend = Be;
   using B = Be;
+  static constexpr bool advance_is_asynchronous = true;  ///< see AsynchronousModel
   using Choice = std::variant<Decoder<B, Gpt2>, Decoder<B, Opt>, Decoder<B, GptJ>, Decoder<B, Llama>,
                               EncoderDecoder<B, T5>, EncoderDecoder<B, T5v11>>;
 

@@ -25,6 +25,7 @@ class Decoder {
   using Backend = Be;
   using B = Be;
   using Family = Fam;
+  static constexpr bool advance_is_asynchronous = true;  ///< see AsynchronousModel
   using Config = DecoderConfig;
 
   /// Fresh weights: N(0, init_deviation^2), the projections into the residual stream divided by sqrt(2

@@ -27,6 +27,7 @@ class EncoderDecoder {
   using Backend = Be;
   using B = Be;
   using Family = Fam;
+  static constexpr bool advance_is_asynchronous = true;  ///< see AsynchronousModel
   using Config = EncoderDecoderConfig;
 
   /// Fresh weights as T5 draws them: each projection N(0, 1 / inputs), queries also divided by

@@ -28,14 +28,7 @@ struct LearnedPositions {
 
   /// Vectors (N, width) of positions (N), each in [0, limit()), else ShapeError.
   [[nodiscard]] Variable<B> operator()(Context<B>& context, const IndexTensor<B>& positions) const {
-    if constexpr (offset == 0) {
-      return take_rows(context.use(table), positions, 1, "learned_positions");
-    } else {
-      auto rows = positions.to_host();
-      for (auto& row : rows) row += static_cast<std::int32_t>(offset);
-      return take_rows(context.use(table), IndexTensor<B>::from(positions.shape(), rows), 1,
-                       "learned_positions");
-    }
+    return take_rows(context.use(table), positions, 1, "learned_positions", offset);
   }
   /// Embeddings (N, width) with the vectors of their positions added.
   [[nodiscard]] Variable<B> add_to(Context<B>& context, const Variable<B>& embeddings,

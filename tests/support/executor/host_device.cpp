@@ -50,6 +50,12 @@ Scratch::~Scratch() {
   Pool<CudaDevice>::instance().release(block_, capacity_);
 }
 
+// Launches are done at once, so that a graph has nothing to do.
+void RepeatedWork::begin() {}
+void RepeatedWork::end() {}
+void RepeatedWork::abandon() noexcept {}
+RepeatedWork::~RepeatedWork() = default;
+
 void upload(const void* from, void* to, std::size_t bytes) {
   if (bytes > 0) std::memcpy(to, from, bytes);
 }

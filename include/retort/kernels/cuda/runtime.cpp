@@ -43,6 +43,13 @@ class Staging {
   /// `bytes` of it, at most one part.
   void* place(std::size_t bytes, cudaStream_t stream) {
     bytes = (bytes + 63) / 64 * 64;
+    make_room(bytes, stream);
+    void* const found = memory_ + at_ * part + used_;
+    used_ += bytes;
+    return found;
+  }
+  /// After this the next `bytes` do not wait for copies.
+  void make_room(std::size_t bytes, cudaStream_t stream) {
     if (used_ + bytes > part) {
       check(cudaEventRecord(done_[at_], stream), "record event");
       at_ = (at_ + 1) % parts;
@@ -52,9 +59,6 @@ class Staging {
       }
       used_ = 0;
     }
-    void* const found = memory_ + at_ * part + used_;
-    used_ += bytes;
-    return found;
   }
 
  private:
@@ -72,6 +76,9 @@ struct Runtime {
   Staging* staging = nullptr;
   void* pinned_answer = nullptr;  // small results come back through it
   static constexpr std::size_t answer_bytes = 1 << 16;
+  bool capturing = false;                 // RepeatedWork: launches go to a graph
+  std::size_t captured_upload_bytes = 0;  // so far
+  static constexpr std::size_t most_captured_upload_bytes = std::size_t{1} << 20;
 
   Runtime() {
     require_device();
@@ -154,8 +161,15 @@ Scratch::~Scratch() {
 void upload(const void* from, void* to, std::size_t bytes) {
   if (bytes == 0) return;
   const void* source = from;
+  auto& runtime = Runtime::instance();
+  if (runtime.capturing) {
+    runtime.captured_upload_bytes += bytes + 64;
+    if (runtime.captured_upload_bytes > Runtime::most_captured_upload_bytes)
+      fail<DeviceError>("capture", "more than {} bytes were copied to the device in one graph",
+                        Runtime::most_captured_upload_bytes);
+  }
   if (bytes <= Staging::part) {
-    void* const staged = Runtime::instance().staging->place(bytes, the_stream());
+    void* const staged = runtime.staging->place(bytes, the_stream());
     std::memcpy(staged, from, bytes);
     source = staged;
   }  // from memory that is not pinned the runtime copies before it returns
@@ -164,6 +178,8 @@ void upload(const void* from, void* to, std::size_t bytes) {
 
 void download(const void* from, void* to, std::size_t bytes) {
   auto& runtime = Runtime::instance();
+  if (runtime.capturing)
+    fail<DeviceError>("capture", "a number is wanted from work that is only being recorded");
   const bool small = bytes + sizeof(IndexFault) <= Runtime::answer_bytes;
   auto* const answer = static_cast<char*>(runtime.pinned_answer);
   if (bytes > 0)
@@ -177,6 +193,48 @@ void download(const void* from, void* to, std::size_t bytes) {
   std::memcpy(&seen, answer, sizeof(seen));
   report_faults(seen);
   if (small && bytes > 0) std::memcpy(to, answer + sizeof(IndexFault), bytes);
+}
+
+void RepeatedWork::begin() {
+  auto& runtime = Runtime::instance();
+  runtime.staging->make_room(Runtime::most_captured_upload_bytes, runtime.stream);
+  runtime.captured_upload_bytes = 0;
+  check(cudaStreamBeginCapture(runtime.stream, cudaStreamCaptureModeRelaxed), "capture");
+  runtime.capturing = true;
+}
+
+void RepeatedWork::end() {
+  auto& runtime = Runtime::instance();
+  runtime.capturing = false;
+  cudaGraph_t made = nullptr;
+  check(cudaStreamEndCapture(runtime.stream, &made), "capture");
+  auto executable = static_cast<cudaGraphExec_t>(graph_);
+  if (executable != nullptr) {
+    cudaGraphExecUpdateResultInfo why{};
+    if (cudaGraphExecUpdate(executable, made, &why) != cudaSuccess) {  // other kernels
+      cudaGetLastError();
+      cudaGraphExecDestroy(executable);
+      graph_ = executable = nullptr;
+    }
+  }
+  auto error = executable != nullptr ? cudaSuccess : cudaGraphInstantiate(&executable, made, 0);
+  cudaGraphDestroy(made);
+  check(error, "capture");
+  graph_ = executable;
+  check(cudaGraphLaunch(executable, runtime.stream), "launch of a graph");
+}
+
+void RepeatedWork::abandon() noexcept {
+  auto& runtime = Runtime::instance();
+  runtime.capturing = false;
+  cudaGraph_t made = nullptr;
+  cudaStreamEndCapture(runtime.stream, &made);
+  if (made != nullptr) cudaGraphDestroy(made);
+  cudaGetLastError();
+}
+
+RepeatedWork::~RepeatedWork() {
+  if (graph_ != nullptr) cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph_));
 }
 
 }  // namespace retort::cuda
@@ -215,7 +273,7 @@ void* Pool<CudaDevice>::allocate(std::size_t bytes, std::size_t& capacity) {
     statistics_.cached -= capacity;
   } else {
     auto error = cudaMalloc(&block, capacity);
-    if (error == cudaErrorMemoryAllocation) {
+    if (error == cudaErrorMemoryAllocation && !cuda::Runtime::instance().capturing) {
       cudaGetLastError();
       trim_locked();
       error = cudaMalloc(&block, capacity);

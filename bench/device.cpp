@@ -90,9 +90,30 @@ TensorOf<B> random_tensor(const Shape& shape, std::uint64_t seed, double deviati
   return t;
 }
 
+/// What the device can do, measured in this run: operations a second of a square product, bytes a second
+/// (read and written) of a copy.
+struct Peak {
+  double operations = 0, bytes = 0;
+};
+template <class B>
+Peak peak_of(const Sizes& sizes) {
+  const typename B::Device on{};
+  const Index n = sizes.square;
+  const auto a = random_tensor<B>({n, n}, 1, 1), b = random_tensor<B>({n, n}, 2, 1);
+  TensorOf<B> c({n, n});
+  const double product = seconds_of_many<B>(5, [&] {
+    kernels::gemm(on, kernels::Op::none, kernels::Op::none, n, n, n, StatisticOf<B>(1), a.data(), n, b.data(),
+                  n, StatisticOf<B>(0), c.data(), n);
+  });
+  const double copy =
+      seconds_of_many<B>(10, [&] { memory::copy(on, std::as_const(a).data(), c.data(), c.size()); });
+  const auto cube = static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
+  return {2 * cube / product, 2 * static_cast<double>(c.size()) * sizeof(typename B::Scalar) / copy};
+}
+
 /// Next-token training of GPT-2: forward, cross-entropy, backward, AdamW.
 template <class B>
-void train(const Sizes& sizes, Report& report) {
+void train(const Sizes& sizes, const Peak& peak, Report& report) {
   bench::reset_peak_bytes<B>();
   Decoder<B> model(sizes.student);
   const auto list = parameters(model);
@@ -121,6 +142,7 @@ void train(const Sizes& sizes, Report& report) {
              {{"shape", {sizes.batch, sizes.length}},
               {"tokens_per_second", tokens / seconds},
               {"tflops", flops / seconds / 1e12},
+              {"share_of_matrix_peak", flops / seconds / peak.operations},
               {"peak_bytes", bench::peak_bytes<B>()},
               {"loss", loss_value},
               {"forward", bench::median(forward)},
@@ -155,7 +177,7 @@ void jsd(const Sizes& sizes, Report& report, Index teacher_width, Index vocabula
 }
 
 template <class B, class S>
-void decode(const Sizes& sizes, Report& report, const char* variant, const S& sampler) {
+void decode(const Sizes& sizes, const Peak& peak, Report& report, const char* variant, const S& sampler) {
   bench::reset_peak_bytes<B>();
   const Decoder<B> model(sizes.student);
   const Sequences prompts = random_sequences(sizes.prompts, sizes.prompt, sizes.student.vocabulary, 1);
@@ -167,12 +189,18 @@ void decode(const Sizes& sizes, Report& report, const char* variant, const S& sa
                  .responses.total();
   });
   Decoder<B> counted(sizes.student);
+  // A step reads all weights, and the keys and values of all tokens so far.
+  const auto bytes_of = [](double numbers) { return numbers * sizeof(typename B::Scalar); };
+  const double weights = bytes_of(static_cast<double>(parameter_count(parameters(counted))));
+  const double cached = bytes_of(2.0 * static_cast<double>(sizes.student.layers * sizes.student.width) *
+                                 sizes.prompts * (sizes.prompt + 0.5 * sizes.fresh));
   report.row("generate", variant, seconds,
              {{"shape", {sizes.prompts, sizes.prompt, sizes.fresh}},
               {"seconds_per_step", seconds / sizes.fresh},
               {"tokens_per_second", static_cast<double>(tokens) / seconds},
-              {"weight_bytes",
-               static_cast<double>(parameter_count(parameters(counted))) * sizeof(typename B::Scalar)},
+              {"weight_bytes", weights},
+              {"cache_bytes", cached},
+              {"share_of_bandwidth_floor", (weights + cached) / peak.bytes / (seconds / sizes.fresh)},
               {"peak_bytes", bench::peak_bytes<B>()}});
 }
 
@@ -361,15 +389,18 @@ int main(int argc, char** argv) {
     bench::with_backend(device, dtype, [&]<class B>(B) {
       const Sizes sizes = tiny ? tiny_sizes() : Sizes{};
       Report report(bench::device_name<B>(), dtype, out);
+      const Peak peak = peak_of<B>(sizes);
+      report.row("peak", "product and copy", 0,
+                 {{"tflops", peak.operations / 1e12}, {"gigabytes_per_second", peak.bytes / 1e9}});
       for (const auto& w : work) {
-        if (w == "train") train<B>(sizes, report);
+        if (w == "train") train<B>(sizes, peak, report);
         if (w == "jsd")
           for (const Index vocabulary : {sizes.student.vocabulary, tiny ? Index{203} : Index{128256}})
             for (const Index width : {sizes.student.width, sizes.teacher.width})
               jsd<B>(sizes, report, width, vocabulary);
         if (w == "generate") {
-          decode<B>(sizes, report, "greedy", Greedy{});
-          decode<B>(sizes, report, "sample", Temperature{1});
+          decode<B>(sizes, peak, report, "greedy", Greedy{});
+          decode<B>(sizes, peak, report, "sample", Temperature{1});
         }
         if (w == "on_policy") on_policy<B>(sizes, report);
         if (w == "kernels") kernels_alone<B>(sizes, report);

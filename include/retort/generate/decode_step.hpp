@@ -2,7 +2,7 @@
 
 #include <concepts>
 
-#include "retort/kernels/cuda/runtime.hpp"
+#include "retort/kernels/cuda/recording.hpp"
 #include "retort/models/language_model.hpp"
 
 namespace retort {
@@ -14,27 +14,16 @@ concept AsynchronousModel = LanguageModel<M> && M::advance_is_asynchronous;
 
 namespace detail {
 
-/// Steps of decoding. On a GPU a step with as many sequences as the one before is one CUDA graph.
-template <LanguageModel M>
-class DecodeStep {
- public:
-  template <class F>
-  void run([[maybe_unused]] Index sequences, F f) {
-    if constexpr (AsynchronousModel<M> && !std::same_as<typename M::Backend::Device, CpuDevice>) {
-      constexpr Index most =
-          4096;  // sequences whose lengths and tokens are little enough to be copied in a graph
-      const bool again = sequences == before_ && sequences <= most;
-      before_ = sequences;
-      if (again) return work_.run(f);
-    }
-    f();
+/// Runs f, a step of decoding with M for so many sequences: on a GPU as one CUDA graph, where the model
+/// allows it and tokens and lengths are few enough.
+template <LanguageModel M, class F>
+void decode_step([[maybe_unused]] Index sequences, F f) {
+  if constexpr (AsynchronousModel<M> && !std::same_as<typename M::Backend::Device, CpuDevice>) {
+    constexpr Index most = 4096;
+    if (sequences <= most) return cuda::as_graph(f);
   }
-
- private:
-  struct Nothing {};
-  std::conditional_t<std::same_as<typename M::Backend::Device, CpuDevice>, Nothing, cuda::RepeatedWork> work_;
-  Index before_ = -1;
-};
+  f();
+}
 
 }  // namespace detail
 

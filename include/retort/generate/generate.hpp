@@ -91,7 +91,7 @@ class ModelRows {
   }
   void select(const std::vector<std::int32_t>& rows) { state_.select(rows); }
   void advance(const std::vector<std::int32_t>& tokens) {
-    step_.run(state_.sequences(), [&] {
+    decode_step<M>(state_.sequences(), [&] {
       model_.advance(state_, tokens);
       project(model_.head(), state_.sequences(), std::as_const(state_.hidden).data(), logits_.data());
     });
@@ -104,7 +104,6 @@ class ModelRows {
   DecodeState<Backend> state_;
   TensorOf<Backend> logits_;  // (prompts, vocabulary), of the live sequences
   HostRows<Backend> host_;
-  DecodeStep<M> step_;
   bool computed_ = false;  // the logits are those of the state
 };
 

@@ -125,7 +125,11 @@ class EncoderDecoder {
     cross->queries = kernels::Segments::packed(lengths);
     cross->keys = state.prompts;
     const auto layout = state.cache.layout(lengths);
-    const Variable<B> bias = decoder_position_(context, kernels::cpu::longest(layout->keys.length));
+    // On a GPU of every distance there may be: all steps then make the same calls, see cuda::as_graph.
+    const Index reach = std::same_as<typename B::Device, CpuDevice>
+                            ? kernels::cpu::longest(layout->keys.length)
+                            : state.cache.capacity;
+    const Variable<B> bias = decoder_position_(context, reach);
     const TensorOf<B> h =
         decode(context, tokens.tokens, {.layout = layout, .bias = &bias, .cache = &state.cache}, cross,
                [&](std::size_t layer) { return Variable<B>(state.cross[layer]); })

@@ -9,6 +9,7 @@
 #include "retort/core/activations.hpp"
 #include "retort/core/error.hpp"
 #include "retort/kernels/cuda.hpp"
+#include "retort/kernels/cuda/recording.hpp"
 #include "retort/kernels/cuda/runtime.hpp"
 #include "retort/tensor/tensor.hpp"
 
@@ -50,11 +51,16 @@ Scratch::~Scratch() {
   Pool<CudaDevice>::instance().release(block_, capacity_);
 }
 
-// Launches are done at once, so that a graph has nothing to do.
-void RepeatedWork::begin() {}
-void RepeatedWork::end() {}
-void RepeatedWork::abandon() noexcept {}
-RepeatedWork::~RepeatedWork() = default;
+// Launches are done at once: nothing is recorded.
+Recording* recording() {
+  return nullptr;
+}
+void begin_recording() {}
+void drop_recording() noexcept {}
+void issue_recording() {}
+GraphStatistics graph_statistics() {
+  return {};
+}
 
 void upload(const void* from, void* to, std::size_t bytes) {
   if (bytes > 0) std::memcpy(to, from, bytes);

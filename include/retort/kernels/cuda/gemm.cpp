@@ -9,6 +9,7 @@
 
 #include "retort/core/error.hpp"
 #include "retort/kernels/cuda.hpp"
+#include "retort/kernels/cuda/recording.hpp"
 #include "retort/kernels/cuda/runtime.hpp"
 
 namespace retort::kernels {
@@ -59,21 +60,41 @@ class Library {
 
   void multiply(const Call& call, float alpha, const void* a, const void* b, float beta, void* c,
                 const void* bias, const void* auxiliary) {
+    const Plan* plan = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      plan = &plan_of(call);
+    }
+    cuda::submit(Multiplication{plan, alpha, beta, a, b, c, bias, auxiliary});
+  }
+
+ private:
+  /// One product whose plan is known.
+  struct Multiplication {
+    const Plan* plan;
+    float alpha, beta;
+    const void *a, *b;
+    void* c;
+    const void *bias, *auxiliary;
+
+    void operator()() const { instance().issue(*this); }
+  };
+
+  void issue(const Multiplication& m) {
     const std::lock_guard lock(mutex_);
-    const Plan& plan = plan_of(call);
+    const Plan& plan = *m.plan;
     const auto point = [&](cublasLtMatmulDescAttributes_t what, const void* to) {
       if (to != nullptr)
         check_blas(cublasLtMatmulDescSetAttribute(plan.product, what, &to, sizeof(to)), "gemm");
     };
-    point(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    point(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, auxiliary);
-    check_blas(cublasLtMatmul(handle_, plan.product, &alpha, a, plan.a, b, plan.b, &beta, c, plan.c, c,
-                              plan.c, &plan.algorithm, workspace_, workspace_bytes,
+    point(CUBLASLT_MATMUL_DESC_BIAS_POINTER, m.bias);
+    point(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m.auxiliary);
+    check_blas(cublasLtMatmul(handle_, plan.product, &m.alpha, m.a, plan.a, m.b, plan.b, &m.beta, m.c, plan.c,
+                              m.c, plan.c, &plan.algorithm, workspace_, workspace_bytes,
                               static_cast<cudaStream_t>(cuda::stream())),
                "gemm");
   }
 
- private:
   std::mutex mutex_;
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;

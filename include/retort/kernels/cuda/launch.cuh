@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "retort/kernels/cuda/recording.hpp"
 #include "retort/kernels/cuda/runtime.hpp"
 
 /// How device code is started and how it names its shared memory, for two compilers: nvcc, and the host's
@@ -23,6 +24,9 @@ using executor::launch;
 
 #include <cuda_runtime.h>
 
+#include <array>
+#include <cstring>
+
 /// An array `type name[count]` that the threads of a block share.
 #define RETORT_SHARED(type, name, count) __shared__ type name[count]
 
@@ -35,17 +39,63 @@ __device__ T* dynamic_shared() {
   return reinterpret_cast<T*>(retort_dynamic_shared);
 }
 
+/// A launch that can be kept: arguments as a plain aggregate.
+template <class... Ts>
+struct Arguments {
+  void set() {}
+  template <class F, class... Before>
+  void pass_to(F f, const Before&... before) const {
+    f(before...);
+  }
+};
+template <class T, class... Ts>
+struct Arguments<T, Ts...> {
+  T first;
+  Arguments<Ts...> rest;
+  void set(const T& f, const Ts&... more) {
+    first = f;
+    rest.set(more...);
+  }
+  template <class F, class... Before>
+  void pass_to(F f, const Before&... before) const {
+    rest.pass_to(f, before..., first);
+  }
+};
+
+template <class... Parameters>
+struct Launch {
+  void (*kernel)(Parameters...);
+  std::array<unsigned, 3> grid, block;
+  std::size_t shared;
+  Arguments<Parameters...> args;
+
+  void operator()() const {
+    constexpr std::size_t without_asking = 48 * 1024;
+    if (shared > without_asking)
+      check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                 cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+            "launch");
+    args.pass_to([this](const Parameters&... p) {
+      kernel<<<dim3(grid[0], grid[1], grid[2]), dim3(block[0], block[1], block[2]), shared,
+               static_cast<cudaStream_t>(stream())>>>(p...);
+    });
+    check(cudaGetLastError(), "launch");
+  }
+};
+
 /// Runs `kernel(args...)` on grid x block threads on the device's stream with `shared` bytes of dynamic
 /// shared memory. Throws DeviceError if it cannot be started.
 template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Args&&... args) {
-  constexpr std::size_t without_asking = 48 * 1024;
-  if (shared > without_asking)
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-          "launch");
-  kernel<<<grid, block, shared, static_cast<cudaStream_t>(stream())>>>(static_cast<Parameters>(args)...);
-  check(cudaGetLastError(), "launch");
+  shared = (shared + 15) / 16 * 16;  // dynamic_shared is read by 16 bytes
+  Launch<Parameters...> made;
+  std::memset(static_cast<void*>(&made), 0,
+              sizeof(made));  // between the members, too: recordings are compared
+  made.kernel = kernel;
+  made.grid = {grid.x, grid.y, grid.z}, made.block = {block.x, block.y, block.z};
+  made.shared = shared;
+  made.args.set(static_cast<Parameters>(args)...);
+  submit(made);
 }
 
 }  // namespace retort::cuda

@@ -55,37 +55,6 @@ class Scratch {
   std::size_t capacity_ = 0;
 };
 
-/// Work that is given to the device again and again with other numbers, as a step of decoding is: what `run`
-/// launches becomes one CUDA graph, which costs the host and the device less than its kernels one by one. The
-/// graph made before is updated where the kernels are the same, else made anew.
-class RepeatedWork {
- public:
-  RepeatedWork() = default;
-  RepeatedWork(const RepeatedWork&) = delete;
-  RepeatedWork& operator=(const RepeatedWork&) = delete;
-  ~RepeatedWork();
-
-  /// Calls f, which must not wait for the device (nothing is done before f returns: DeviceError) and uploads
-  /// no more than a megabyte. What f throws passes through, and nothing is launched then.
-  template <class F>
-  void run(F f) {
-    begin();
-    try {
-      f();
-    } catch (...) {
-      abandon();
-      throw;
-    }
-    end();
-  }
-
- private:
-  void begin();
-  void end();
-  void abandon() noexcept;
-  void* graph_ = nullptr;  // a cudaGraphExec_t
-};
-
 /// Copies to the device in the order of the stream; `from` may be changed as soon as this returns.
 void upload(const void* from, void* to, std::size_t bytes);
 /// Copies from the device, after all that is in the stream, and throws what kernels complained about.

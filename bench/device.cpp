@@ -16,7 +16,7 @@
 namespace {
 
 using namespace retort;
-using bench::random_sequences;
+using bench::random_sequences, bench::random_tensor;
 using nlohmann::json;
 
 struct Sizes {
@@ -80,14 +80,6 @@ double seconds_of_many(int many, F f) {
                          for (int i = 0; i < many; ++i) f();
                        }) /
          many;
-}
-
-template <class B>
-TensorOf<B> random_tensor(const Shape& shape, std::uint64_t seed, double deviation) {
-  TensorOf<B> t(shape);
-  kernels::fill_normal(typename B::Device{}, RandomKey{seed}, t.size(), StatisticOf<B>(0),
-                       static_cast<StatisticOf<B>>(deviation), t.data());
-  return t;
 }
 
 /// Next-token training of GPT-2: forward, cross-entropy, backward, AdamW.
@@ -348,19 +340,19 @@ int main(int argc, char** argv) {
   CLI::App app(
       "Times retort on a device with the works and shapes of bench/peers/gpu.py; one JSON object a line.");
   std::vector<std::string> work{"train", "jsd", "generate", "on_policy", "kernels"};
-  std::string device = "cuda", dtype = "bfloat16", out;
+  bench::DeviceFlags flags{"cuda", "bfloat16"};
+  std::string out;
   bool tiny = false;
   app.add_option("--work", work, "what to time")
       ->check(CLI::IsMember({"train", "jsd", "generate", "on_policy", "kernels"}))
       ->delimiter(',');
-  app.add_option("--device", device, "cpu or cuda")->capture_default_str();
-  app.add_option("--dtype", dtype, "float32, tf32 or bfloat16")->capture_default_str();
+  bench::add_device_flags(app, flags);
   app.add_option("--out", out, "also write the rows to this file");
   app.add_flag("--tiny", tiny, "toy sizes: whether it works");
   return support::run_program("device", app, argc, argv, [&] {
-    bench::with_backend(device, dtype, [&]<class B>(B) {
+    bench::with_backend(flags, [&]<class B>(B) {
       const Sizes sizes = tiny ? tiny_sizes() : Sizes{};
-      Report report(bench::device_name<B>(), dtype, out);
+      Report report(bench::device_name<B>(), flags.dtype, out);
       for (const auto& w : work) {
         if (w == "train") train<B>(sizes, report);
         if (w == "jsd")

@@ -10,13 +10,14 @@
 #include "retort/training/step.hpp"
 #include "retort/version.hpp"
 #include "support/device.hpp"
+#include "support/floors.hpp"
 #include "support/program.hpp"
 #include "support/sequences.hpp"
 
 namespace {
 
 using namespace retort;
-using bench::random_sequences;
+using bench::random_sequences, bench::random_tensor;
 using nlohmann::json;
 
 struct Sizes {
@@ -82,34 +83,11 @@ double seconds_of_many(int many, F f) {
          many;
 }
 
-template <class B>
-TensorOf<B> random_tensor(const Shape& shape, std::uint64_t seed, double deviation) {
-  TensorOf<B> t(shape);
-  kernels::fill_normal(typename B::Device{}, RandomKey{seed}, t.size(), StatisticOf<B>(0),
-                       static_cast<StatisticOf<B>>(deviation), t.data());
-  return t;
-}
-
-/// What the device can do, measured in this run: operations a second of a square product, bytes a second
-/// (read and written) of a copy.
+/// What the device can do, measured in this run: operations a second of a product, bytes a second (read and
+/// written) of a copy.
 struct Peak {
   double operations = 0, bytes = 0;
 };
-template <class B>
-Peak peak_of(const Sizes& sizes) {
-  const typename B::Device on{};
-  const Index n = sizes.square;
-  const auto a = random_tensor<B>({n, n}, 1, 1), b = random_tensor<B>({n, n}, 2, 1);
-  TensorOf<B> c({n, n});
-  const double product = seconds_of_many<B>(5, [&] {
-    kernels::gemm(on, kernels::Op::none, kernels::Op::none, n, n, n, StatisticOf<B>(1), a.data(), n, b.data(),
-                  n, StatisticOf<B>(0), c.data(), n);
-  });
-  const double copy =
-      seconds_of_many<B>(10, [&] { memory::copy(on, std::as_const(a).data(), c.data(), c.size()); });
-  const auto cube = static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
-  return {2 * cube / product, 2 * static_cast<double>(c.size()) * sizeof(typename B::Scalar) / copy};
-}
 
 /// Next-token training of GPT-2: forward, cross-entropy, backward, AdamW.
 template <class B>
@@ -376,20 +354,21 @@ int main(int argc, char** argv) {
   CLI::App app(
       "Times retort on a device with the works and shapes of bench/peers/gpu.py; one JSON object a line.");
   std::vector<std::string> work{"train", "jsd", "generate", "on_policy", "kernels"};
-  std::string device = "cuda", dtype = "bfloat16", out;
+  bench::DeviceFlags flags{"cuda", "bfloat16"};
+  std::string out;
   bool tiny = false;
   app.add_option("--work", work, "what to time")
       ->check(CLI::IsMember({"train", "jsd", "generate", "on_policy", "kernels"}))
       ->delimiter(',');
-  app.add_option("--device", device, "cpu or cuda")->capture_default_str();
-  app.add_option("--dtype", dtype, "float32, tf32 or bfloat16")->capture_default_str();
+  bench::add_device_flags(app, flags);
   app.add_option("--out", out, "also write the rows to this file");
   app.add_flag("--tiny", tiny, "toy sizes: whether it works");
   return support::run_program("device", app, argc, argv, [&] {
-    bench::with_backend(device, dtype, [&]<class B>(B) {
+    bench::with_backend(flags, [&]<class B>(B) {
       const Sizes sizes = tiny ? tiny_sizes() : Sizes{};
-      Report report(bench::device_name<B>(), dtype, out);
-      const Peak peak = peak_of<B>(sizes);
+      Report report(bench::device_name<B>(), flags.dtype, out);
+      const auto floor_sizes = tiny ? bench::tiny_floor_sizes() : bench::FloorSizes{};
+      const Peak peak{bench::arithmetic_peak<B>(floor_sizes), bench::memory_bandwidth<B>(floor_sizes)};
       report.row("peak", "product and copy", 0,
                  {{"tflops", peak.operations / 1e12}, {"gigabytes_per_second", peak.bytes / 1e9}});
       for (const auto& w : work) {

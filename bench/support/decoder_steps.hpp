@@ -14,11 +14,10 @@
 /// Training steps of decoders, medians of `rounds` after one that does not count.
 namespace bench {
 
-using StepBackend = retort::Cpu<float>;
-
 /// Language-model training of a decoder: batch x length tokens, next-token cross-entropy, AdamW.
-inline StepRow decoder_step(const StepSizes& sizes, int batch, int length, int rounds) {
-  using B = StepBackend;
+template <retort::Backend B>
+StepRow decoder_step(const StepSizes& sizes, int batch, int length, int rounds) {
+  PeakBeside<B> peak(sizes);
   using Model = retort::Decoder<B>;
   Model model(sizes.gpt2);
   const auto list = parameters(model);
@@ -26,35 +25,36 @@ inline StepRow decoder_step(const StepSizes& sizes, int batch, int length, int r
   // A prompt of one token: every other token is predicted.
   const retort::Batch data = retort::numbered(random_sequences(batch, 1, model.vocabulary(), 1),
                                               random_sequences(batch, length, model.vocabulary(), 2));
-  std::vector<double> total, forward, backward, update, peak;
+  std::vector<double> total, forward, backward, update;
   retort::Tape<B> tape;
   for (int r = 0; r < rounds + 1; ++r) {
-    const double t0 = now();
+    const double t0 = now_on<B>();
     retort::Context<B> context{.tape = &tape, .training = true};
     const auto loss =
         objective_loss(retort::CrossEntropy{}, context, model, static_cast<const Model*>(nullptr), data,
                        retort::Normaliser::of(data.responses));
-    const double t1 = now();
+    const double t1 = now_on<B>();
     tape.backward(loss.value);
-    const double t2 = now();
+    const double t2 = now_on<B>();
     optimizer.step({.gradient_scale = clip_scale(list, sizes.clip_norm)});
-    const double t3 = now();
+    const double t3 = now_on<B>();
     if (r == 0) continue;
-    peak.push_back(peak_between_rounds());
+    peak.measure();
     total.push_back(t3 - t0), forward.push_back(t1 - t0), backward.push_back(t2 - t1),
         update.push_back(t3 - t2);
   }
   StepRow row{fmt::format("gpt2-124M train step {} x {}", batch, length), median(total),
               6.0 * static_cast<double>(parameter_count(list)) * batch * length};
-  row.peak = median(peak);
+  row.peak = peak.median();
   row.parts = {
       {"forward and head", median(forward)}, {"backward", median(backward)}, {"update", median(update)}};
   return row;
 }
 
 /// One on-policy GKD step and its shares: student of 6 layers, teacher of 12, JSD(0.5), AdamW.
-inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
-  using B = StepBackend;
+template <retort::Backend B>
+StepRow gkd_step(const StepSizes& sizes, int rounds) {
+  PeakBeside<B> peak(sizes);
   retort::Decoder<B> teacher(sizes.gpt2), student(sizes.distilled);
   const auto list = parameters(student);
   auto optimizer = retort::AdamW{}.on(list);
@@ -62,11 +62,11 @@ inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
   const retort::Index vocabulary = student.vocabulary();
   const retort::Batch prompts = retort::numbered(random_sequences(batch, sizes.prompt, vocabulary, 1),
                                                  random_sequences(batch, 1, vocabulary, 2));
-  std::vector<double> total, sampling, student_part, teacher_part, update, peak;
+  std::vector<double> total, sampling, student_part, teacher_part, update;
   retort::Tape<B> tape;
   retort::Index tokens = 0;
   for (int r = 0; r < rounds + 1; ++r) {
-    const double t0 = now();
+    const double t0 = now_on<B>();
     retort::Batch data = prompts;
     data.responses = generate(student, prompts.prompts, prompts.ids, retort::Temperature{},
                               {.max_tokens = sizes.fresh,
@@ -74,10 +74,10 @@ inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
                                .key = {7, static_cast<std::uint64_t>(r)}})
                          .responses;
     tokens = data.responses.total();
-    const double t1 = now();
+    const double t1 = now_on<B>();
     retort::Context<B> silent;
     const auto teacher_hidden = teacher.hidden(silent, data.prompts, data.responses);
-    const double t2 = now();
+    const double t2 = now_on<B>();
     retort::Context<B> context{.tape = &tape, .training = true};
     const auto weights = retort::row_weights<B>(data.responses, retort::Reduction::per_sequence,
                                                 retort::Normaliser::of(data.responses));
@@ -85,11 +85,11 @@ inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
     const auto loss = head_divergence(context, retort::Jsd{0.5}, student.head(), hidden, teacher.head(),
                                       teacher_hidden.value(), weights);
     tape.backward(loss.value);
-    const double t3 = now();
+    const double t3 = now_on<B>();
     optimizer.step({.gradient_scale = clip_scale(list, sizes.clip_norm)});
-    const double t4 = now();
+    const double t4 = now_on<B>();
     if (r == 0) continue;
-    peak.push_back(peak_between_rounds());
+    peak.measure();
     total.push_back(t4 - t0), sampling.push_back(t1 - t0), teacher_part.push_back(t2 - t1);
     student_part.push_back(t3 - t2), update.push_back(t4 - t3);
   }
@@ -99,7 +99,7 @@ inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
   StepRow row{
       fmt::format("on-policy GKD step {} x ({} + {}), 82M from 124M", batch, sizes.prompt, sizes.fresh),
       median(total), 2 * ns * all + 2 * nt * all + 6 * ns * all};
-  row.peak = median(peak);
+  row.peak = peak.median();
   row.parts = {{"generate", median(sampling)},
                {"teacher", median(teacher_part)},
                {"student and both heads", median(student_part)},
@@ -109,8 +109,9 @@ inline StepRow gkd_step(const StepSizes& sizes, int rounds) {
 
 /// One MiniLLM step (the paper's setting, teacher-mixed sampling) beside one on-policy GKD step on as many
 /// tokens, in turns, same models as `gkd_step`.
-inline StepRow minillm_row(const StepSizes& sizes, int rounds) {
-  using B = StepBackend;
+template <retort::Backend B>
+StepRow minillm_row(const StepSizes& sizes, int rounds) {
+  PeakBeside<B> peak(sizes);
   retort::Decoder<B> teacher(sizes.gpt2), student(sizes.distilled);
   const auto list = parameters(student);
   auto optimizer = retort::AdamW{.learning_rate = 1e-6}.on(list);
@@ -123,23 +124,23 @@ inline StepRow minillm_row(const StepSizes& sizes, int rounds) {
                                                                 .end_token = end_token};
   retort::MiniLlm<> minillm = retort::minillm::paper();
   minillm.corpus = retort::CorpusLoss::none;
-  std::vector<double> of_gkd, decoding, sampling, update, total, peak;
+  std::vector<double> of_gkd, decoding, sampling, update, total;
   retort::Index tokens = 0;
   for (int r = 0; r < rounds + 1; ++r) {
     const retort::RandomKey key{7, static_cast<std::uint64_t>(r)};
     const retort::GenerateOptions options{.max_tokens = sizes.fresh, .end_token = end_token, .key = key};
-    const double t0 = now();
+    const double t0 = now_on<B>();
     (void)training_step(gkd, student, &teacher, optimizer, prompts, key);
-    const double t1 = now();
+    const double t1 = now_on<B>();
     (void)generate(teacher, prompts.prompts, prompts.ids, retort::Temperature{}, options);
-    const double t2 = now();
+    const double t2 = now_on<B>();
     const retort::Rollouts rollouts = roll_out(student, teacher, prompts, minillm.sampling, options);
     tokens = rollouts.samples.responses.total();
-    const double t3 = now();
+    const double t3 = now_on<B>();
     (void)minillm_step(minillm, student, teacher, optimizer, rollouts, nullptr, key);
-    const double t4 = now();
+    const double t4 = now_on<B>();
     if (r == 0) continue;
-    peak.push_back(peak_between_rounds());
+    peak.measure();
     of_gkd.push_back(t1 - t0), decoding.push_back(t2 - t1), sampling.push_back(t3 - t2);
     update.push_back(t4 - t3), total.push_back(t4 - t2);
   }
@@ -148,7 +149,7 @@ inline StepRow minillm_row(const StepSizes& sizes, int rounds) {
   const double all = static_cast<double>(batch) * sizes.prompt + static_cast<double>(tokens);
   StepRow row{fmt::format("MiniLLM step {} x ({} + {}), 82M from 124M", batch, sizes.prompt, sizes.fresh),
               median(total), 2 * ns * all + 4 * nt * all + 6 * ns * all};
-  row.peak = median(peak);
+  row.peak = peak.median();
   row.parts = {{"mixed sampling", median(sampling)},
                {"update", median(update)},
                {"for comparison: GKD step", median(of_gkd)},

@@ -28,8 +28,9 @@ template <class Model>
 }
 
 /// T5-small's shape: batch x (source -> target).
-inline StepRow t5_small_step(const StepSizes& sizes, int rounds) {
-  using B = retort::Cpu<float>;
+template <retort::Backend B>
+StepRow t5_small_step(const StepSizes& sizes, int rounds) {
+  PeakBeside<B> peak(sizes);
   using Model = retort::EncoderDecoder<B, retort::T5>;
   Model model(sizes.t5_small);
   const auto list = parameters(model);
@@ -37,29 +38,29 @@ inline StepRow t5_small_step(const StepSizes& sizes, int rounds) {
   const retort::Batch data =
       retort::numbered(random_sequences(sizes.pairs, sizes.source, model.vocabulary(), 1),
                        random_sequences(sizes.pairs, sizes.target, model.vocabulary(), 2));
-  std::vector<double> total, peak;
+  std::vector<double> total;
   retort::Tape<B> tape;
   for (int r = 0; r < rounds + 1; ++r) {
-    const double began = now();
+    const double began = now_on<B>();
     retort::Context<B> context{.tape = &tape, .training = true};
     const auto loss =
         objective_loss(retort::CrossEntropy{}, context, model, static_cast<const Model*>(nullptr), data,
                        retort::Normaliser::of(data.responses));
     tape.backward(loss.value);
     optimizer.step({.gradient_scale = clip_scale(list, sizes.clip_norm)});
-    const double ended = now();
-    if (r > 0) total.push_back(ended - began), peak.push_back(peak_between_rounds());
+    const double ended = now_on<B>();
+    if (r > 0) total.push_back(ended - began), peak.measure();
   }
   return {fmt::format("t5-small train step {} x ({} -> {})", sizes.pairs, sizes.source, sizes.target),
-          median(total), 3 * forward_flops(model, sizes.pairs, sizes.source, sizes.target), median(peak)};
+          median(total), 3 * forward_flops(model, sizes.pairs, sizes.source, sizes.target), peak.median()};
 }
 
 /// A step of the main example by `training_step`: `recipe` trains a model of `trained` sizes, with the
 /// example's teacher where it wants one. Samples have as many tokens as the data's pronunciations.
-template <class Recipe>
+template <retort::Backend B, class Recipe>
 StepRow g2p_step(const StepSizes& sizes, const char* what, Recipe recipe,
                  const retort::EncoderDecoderConfig& trained, bool with_teacher, int rounds) {
-  using B = retort::Cpu<float>;
+  PeakBeside<B> peak(sizes);
   using Model = retort::EncoderDecoder<B, retort::T5v11>;
   constexpr bool samples = std::same_as<decltype(recipe.outputs), retort::FromStudent>;
   recipe.max_tokens = sizes.phonemes, recipe.end_token = -1;
@@ -71,20 +72,20 @@ StepRow g2p_step(const StepSizes& sizes, const char* what, Recipe recipe,
   const retort::Batch data =
       retort::numbered(random_sequences(sizes.words, sizes.letters, model.vocabulary(), 1),
                        random_sequences(sizes.words, sizes.phonemes, model.vocabulary(), 2));
-  std::vector<double> total, sampling, peak;
+  std::vector<double> total, sampling;
   for (int r = 0; r < rounds + 1; ++r) {
-    const double began = now();
+    const double began = now_on<B>();
     const auto report = training_step(recipe, model, asked, optimizer, data,
                                       {7, static_cast<std::uint64_t>(r)}, {.clip_norm = clip_option(sizes)});
-    const double ended = now();
+    const double ended = now_on<B>();
     if (r == 0) continue;
     total.push_back(ended - began), sampling.push_back(report.sampling_seconds);
-    peak.push_back(peak_between_rounds());
+    peak.measure();
   }
   const auto flops = [&](Model& m) { return forward_flops(m, sizes.words, sizes.letters, sizes.phonemes); };
   StepRow row{fmt::format("g2p {} step {} x ({} -> {})", what, sizes.words, sizes.letters, sizes.phonemes),
               median(total), (samples ? 4 : 3) * flops(model) + (teacher ? flops(*teacher) : 0),
-              median(peak)};
+              peak.median()};
   if (samples) row.parts = {{"generate", median(sampling)}};
   return row;
 }

@@ -5,7 +5,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
+#include "floors.hpp"
 #include "machine.hpp"
 #include "retort/models/decoder_config.hpp"
 #include "retort/models/encoder_decoder_families.hpp"
@@ -18,7 +20,7 @@ namespace bench {
 struct StepRow {
   std::string work;
   double seconds = 0, flops = 0;
-  double peak = 0;  ///< of fp32 arithmetic, operations a second, between the rounds
+  double peak = 0;  ///< of the arithmetic, operations a second, beside the rounds
   nlohmann::json parts = nlohmann::json::object();  ///< seconds of each part
 };
 
@@ -54,6 +56,8 @@ struct StepSizes {
   int words = 256, letters = 8, phonemes = 7;
 
   double clip_norm = 0;  ///< global norm that gradients are clipped at; 0: no clipping
+
+  FloorSizes floors{};
 };
 
 /// Toy sizes, which show that the steps work and nothing else.
@@ -68,14 +72,33 @@ struct StepSizes {
   s.pairs = 2, s.source = 6, s.target = 4;
   s.g2p_teacher.width = 32, s.g2p_teacher.head_width = 8, s.g2p_teacher.hidden = 64;
   s.words = 4;
+  s.floors = tiny_floor_sizes();
   return s;
 }
 
-/// The arithmetic's peak between two rounds. The clock of a processor moves within seconds: a step is
-/// compared with the median of what was measured beside its rounds.
-[[nodiscard]] inline double peak_between_rounds() {
-  return peak_flops<float>(0.05);
-}
+/// The arithmetic's peak beside the rounds of a step. The clock of a processor moves within seconds: a step
+/// is compared with the median of what was measured after each round. On a GPU it is measured once, before
+/// the step: the matrices would count as the step's memory.
+template <retort::Backend B>
+class PeakBeside {
+ public:
+  /// From here on the GPU's `peak_bytes` are the step's.
+  explicit PeakBeside([[maybe_unused]] const StepSizes& sizes) {
+    if constexpr (!on_cpu<B>) {
+      peaks_ = {arithmetic_peak<B>(sizes.floors)};
+      reset_peak_bytes<B>();
+    }
+  }
+  /// After each round.
+  void measure() {
+    if constexpr (on_cpu<B>) peaks_.push_back(peak_flops<float>(0.05));
+  }
+  /// Operations a second.
+  [[nodiscard]] double median() const { return bench::median(peaks_); }
+
+ private:
+  std::vector<double> peaks_;
+};
 
 /// What the gradients are multiplied with so that their norm is at most `clip_norm`; 1 for a clip_norm of 0.
 template <retort::Backend B>

@@ -56,8 +56,8 @@ if wanted build; then
 fi
 wanted test && step test "$build/tests/test_device"
 if wanted sanitize; then
-  for tool in memcheck racecheck; do
-    step $tool compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/test_device" "losses and gradients*"
+  for tool in memcheck racecheck synccheck initcheck; do
+    step $tool compute-sanitizer --tool $tool --report-api-errors no --error-exitcode 9 "$build/tests/test_device"
   done
 fi
 wanted bench && step bench "$build/bench/device" --out "$results/retort.jsonl"

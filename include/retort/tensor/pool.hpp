@@ -212,9 +212,10 @@ class Pool<CpuDevice> {
   }
 };
 
-/// On a GPU: blocks of the driver's memory, kept in lists by size class and handed out again. Everything runs
-/// on one stream, so a block may be used again as soon as it is given back: what still reads it comes first
-/// in the stream. Defined in kernels/cuda/runtime.cpp.
+/// On a GPU: blocks of the driver's memory, kept in lists by size class and handed out again, the lowest
+/// address first: the same work then finds itself in the same memory (see cuda::as_graph). Everything runs on
+/// one stream, so a block may be used again as soon as it is given back: what still reads it comes first in
+/// the stream. Defined in kernels/cuda/runtime.cpp.
 template <>
 class Pool<CudaDevice> {
  public:
@@ -231,7 +232,7 @@ class Pool<CudaDevice> {
 
  private:
   mutable std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;  // by capacity
+  std::map<std::size_t, std::vector<void*>> free_;  // by capacity; heaps, lowest address on top
   PoolStatistics statistics_;
 
   void trim_locked();

@@ -25,7 +25,7 @@ using executor::launch;
 #include <cuda_runtime.h>
 
 #include <array>
-#include <cstring>
+#include <new>
 
 /// An array `type name[count]` that the threads of a block share.
 #define RETORT_SHARED(type, name, count) __shared__ type name[count]
@@ -42,7 +42,7 @@ __device__ T* dynamic_shared() {
 /// A launch that can be kept: arguments as a plain aggregate.
 template <class... Ts>
 struct Arguments {
-  void set() {}
+  static Arguments of() { return {}; }
   template <class F, class... Before>
   void pass_to(F f, const Before&... before) const {
     f(before...);
@@ -52,10 +52,7 @@ template <class T, class... Ts>
 struct Arguments<T, Ts...> {
   T first;
   Arguments<Ts...> rest;
-  void set(const T& f, const Ts&... more) {
-    first = f;
-    rest.set(more...);
-  }
+  static Arguments of(const T& first, const Ts&... rest) { return {first, Arguments<Ts...>::of(rest...)}; }
   template <class F, class... Before>
   void pass_to(F f, const Before&... before) const {
     rest.pass_to(f, before..., first);
@@ -88,14 +85,14 @@ struct Launch {
 template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Args&&... args) {
   shared = (shared + 15) / 16 * 16;  // dynamic_shared is read by 16 bytes
-  Launch<Parameters...> made;
-  std::memset(static_cast<void*>(&made), 0,
-              sizeof(made));  // between the members, too: recordings are compared
-  made.kernel = kernel;
-  made.grid = {grid.x, grid.y, grid.z}, made.block = {block.x, block.y, block.z};
-  made.shared = shared;
-  made.args.set(static_cast<Parameters>(args)...);
-  submit(made);
+  using Made = Launch<Parameters...>;
+  alignas(Made)
+      std::byte place[sizeof(Made)] = {};  // zeros between the members, too: recordings are compared
+  submit(*new (place) Made{kernel,
+                           {grid.x, grid.y, grid.z},
+                           {block.x, block.y, block.z},
+                           shared,
+                           Arguments<Parameters...>::of(static_cast<Parameters>(args)...)});
 }
 
 }  // namespace retort::cuda

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "retort/core/error.hpp"
@@ -339,6 +340,7 @@ void* Pool<CudaDevice>::allocate(std::size_t bytes, std::size_t& capacity) {
   // A block a quarter larger is better than a new one.
   if (found != free_.end() && found->first <= capacity + capacity / 4) {
     capacity = found->first;
+    std::ranges::pop_heap(found->second, std::greater{});
     block = found->second.back();
     found->second.pop_back();
     if (found->second.empty()) free_.erase(found);
@@ -369,7 +371,9 @@ void* Pool<CudaDevice>::allocate(std::size_t bytes, std::size_t& capacity) {
 
 void Pool<CudaDevice>::release(void* block, std::size_t capacity) noexcept {
   const std::lock_guard lock(mutex_);
-  free_[capacity].push_back(block);
+  auto& blocks = free_[capacity];
+  blocks.push_back(block);
+  std::ranges::push_heap(blocks, std::greater{});
   statistics_.in_use -= capacity;
   statistics_.cached += capacity;
 }

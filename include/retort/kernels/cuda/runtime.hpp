@@ -51,8 +51,8 @@ class Scratch {
   }
 
  private:
+  std::size_t capacity_ = 0;  // before the block, whose allocation sets it
   void* block_;
-  std::size_t capacity_ = 0;
 };
 
 /// Copies to the device in the order of the stream; `from` may be changed as soon as this returns.

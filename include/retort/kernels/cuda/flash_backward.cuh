@@ -92,6 +92,17 @@ __global__ void __launch_bounds__(flash_threads, flash_blocks<Width, Plain, OfKe
   }
   const int tiles = std::max(0, end - begin), turns = tiles * (OfKeys ? group : 1);
 
+  const std::int64_t stride_1 = OfKeys ? a.q_stride : a.k_stride, stride_2 = OfKeys ? a.o_stride : a.v_stride;
+  const auto source = [&](const bf16* from, std::int64_t stride) {
+    return Tile::template source<flash_threads>(from, stride);
+  };
+  const auto source_1 = [&](int head) {
+    return source((OfKeys ? q + head * Width : k) + begin * stream * stride_1, stride_1);
+  };
+  const auto source_2 = [&](int head) {
+    return source((OfKeys ? d_o + head * Width : v) + begin * stream * stride_2, stride_2);
+  };
+  const bf16 *next_1 = source_1(0), *next_2 = source_2(0);
   int loaded_row = (begin - 1) * stream, loaded_head = 0;  // of the last tile that was asked for
   const auto load_stream = [&](int turn) {
     const SharedAddress to = streamed + static_cast<unsigned>(turn % 2) * 2 * stream_bytes;
@@ -99,32 +110,28 @@ __global__ void __launch_bounds__(flash_threads, flash_blocks<Width, Plain, OfKe
     if (OfKeys && loaded_row >= end * stream) {
       loaded_row = begin * stream;
       ++loaded_head;
+      next_1 = source_1(loaded_head), next_2 = source_2(loaded_head);
     }
-    const int row = loaded_row;
+    const int there = (OfKeys ? view.queries : view.keys) - loaded_row;
+    Tile::template load<stream, flash_threads>(to, next_1, stride_1, there);
+    Tile::template load<stream, flash_threads>(to + stream_bytes, next_2, stride_2, there);
     if constexpr (OfKeys) {
-      const int head = loaded_head, there = view.queries - row;
-      Tile::template load<stream, flash_threads>(to, q + head * Width + row * a.q_stride, a.q_stride, there);
-      Tile::template load<stream, flash_threads>(to + stream_bytes, d_o + head * Width + row * a.o_stride,
-                                                 a.o_stride, there);
       static_assert(flash_threads == 2 * stream, "one number of lse or delta a thread");
       const int i = static_cast<int>(threadIdx.x);
       const bool is_there = i % stream < there;
       const float* const from = i < stream ? a.lse : a.delta;
       cp_async_4(shared_address(rows_shared + turn % 2 * 2 * stream + i),
-                 from + (q_row + (is_there ? row + i % stream : 0)) * a.heads + h0 + head, is_there);
-    } else {
-      const int there = view.keys - row;
-      Tile::template load<stream, flash_threads>(to, k + row * a.k_stride, a.k_stride, there);
-      Tile::template load<stream, flash_threads>(to + stream_bytes, v + row * a.v_stride, a.v_stride, there);
+                 from + (q_row + (is_there ? loaded_row + i % stream : 0)) * a.heads + h0 + loaded_head,
+                 is_there);
     }
   };
 
-  Tile::template load<own_tile, flash_threads>(own_1,
-                                               OfKeys ? k + first * a.k_stride : q + first * a.q_stride,
-                                               OfKeys ? a.k_stride : a.q_stride, present);
-  Tile::template load<own_tile, flash_threads>(own_2,
-                                               OfKeys ? v + first * a.v_stride : d_o + first * a.o_stride,
-                                               OfKeys ? a.v_stride : a.o_stride, present);
+  const std::int64_t own_stride_1 = OfKeys ? a.k_stride : a.q_stride;
+  const std::int64_t own_stride_2 = OfKeys ? a.v_stride : a.o_stride;
+  const bf16* own_source_1 = source((OfKeys ? k : q) + first * own_stride_1, own_stride_1);
+  const bf16* own_source_2 = source((OfKeys ? v : d_o) + first * own_stride_2, own_stride_2);
+  Tile::template load<own_tile, flash_threads>(own_1, own_source_1, own_stride_1, present);
+  Tile::template load<own_tile, flash_threads>(own_2, own_source_2, own_stride_2, present);
   cp_async_commit();
   if (turns > 0) load_stream(0);
   cp_async_commit();

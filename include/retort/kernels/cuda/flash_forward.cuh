@@ -82,17 +82,19 @@ __global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashAr
   unsigned char* const q_shared = dynamic_shared<unsigned char>();
   const SharedAddress q_tile = shared_address(q_shared), kv_tiles = q_tile + Tile::bytes(query_tile);
   constexpr unsigned tile_bytes = Tile::bytes(columns);
-  const auto load_keys = [&](int i) {
+  const bf16* k_source = Tile::template source<flash_threads>(k, a.k_stride);
+  const bf16* v_source = Tile::template source<flash_threads>(v, a.v_stride);
+  const auto load_keys = [&](int i) {  // to be called for each tile in turn
     const SharedAddress to = kv_tiles + static_cast<unsigned>(i % 2) * 2 * tile_bytes;
-    const int key = i * columns;
-    Tile::template load<columns, flash_threads>(to, k + key * a.k_stride, a.k_stride, view.keys - key);
-    Tile::template load<columns, flash_threads>(to + tile_bytes, v + key * a.v_stride, a.v_stride,
-                                                view.keys - key);
+    const int there = view.keys - i * columns;
+    Tile::template load<columns, flash_threads>(to, k_source, a.k_stride, there);
+    Tile::template load<columns, flash_threads>(to + tile_bytes, v_source, a.v_stride, there);
   };
 
   const int tiles = (view.seen(first + present - 1) + columns - 1) / columns;
-  Tile::template load<query_tile, flash_threads>(q_tile, a.q + q_row * a.q_stride + h * Width, a.q_stride,
-                                                 present);
+  const bf16* q_source =
+      Tile::template source<flash_threads>(a.q + q_row * a.q_stride + h * Width, a.q_stride);
+  Tile::template load<query_tile, flash_threads>(q_tile, q_source, a.q_stride, present);
   cp_async_commit();
   if (tiles > 0) load_keys(0);
   cp_async_commit();

@@ -165,17 +165,18 @@ __global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashAr
 #pragma unroll
       for (int m = 0; m < groups; ++m) {
 #pragma unroll
-        for (int n = 0; n < columns / 8; ++n) {
+        for (int e = 0; e < 4; ++e) {
+          const int query = first + row + m * 16 + e / 2 * 8 + g, column = key + 2 * t + e % 2;
+          const int seen = view.seen(query) - column;
 #pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            const int query = first + row + m * 16 + e / 2 * 8 + g, column = key + n * 8 + 2 * t + e % 2;
+          for (int n = 0; n < columns / 8; ++n) {
             float& x = s[m][n][e];
-            if (!view.sees(query, column)) {
-              x = -INFINITY;
-            } else if constexpr (!Plain) {
+            if constexpr (!Plain) {
               x *= scale;
-              if (a.bias != nullptr) x += view.bias(a, h, query, column);
+              if (a.bias != nullptr && view.sees(query, column + n * 8))
+                x += view.bias(a, h, query, column + n * 8);
             }
+            if (n * 8 >= seen) x = -INFINITY;
           }
         }
       }

@@ -34,7 +34,7 @@ __global__ void flash_delta_kernel(FlashArguments a) {
 
 /// Groups of 16 rows that a warp owns: two share what is read of the streamed rows, where registers allow it.
 template <int Width, bool Plain, bool OfKeys>
-inline constexpr int flash_own_groups = 1;
+inline constexpr int flash_own_groups = Width == 64 && Plain && !OfKeys ? 2 : 1;
 
 /// Rows that a block owns, and rows of a tile that it streams.
 template <int Width, bool Plain, bool OfKeys>

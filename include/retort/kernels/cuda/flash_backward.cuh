@@ -52,6 +52,11 @@ constexpr std::size_t flash_backward_shared() {
 template <int Width, bool Plain, bool OfKeys>
 inline constexpr int flash_stream_columns = Width <= 64 && Plain ? 32 : 16;
 
+/// How often the loop over those is unrolled.
+template <int Width, bool Plain, bool OfKeys>
+inline constexpr int flash_unrolled =
+    flash_own_groups<Width, Plain, OfKeys> == 2 && !OfKeys ? flash_stream_tile / 32 : 1;
+
 /// Blocks whose registers a multiprocessor has room for, without spilling any.
 template <int Width, bool Plain, bool OfKeys>
 constexpr int flash_blocks() {
@@ -194,7 +199,7 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Width, Plain, OfK
     const float* const column_lse = rows_shared + turn % 2 * 2 * stream;
     const float* const column_delta = column_lse + stream;
 
-#pragma unroll 1
+#pragma unroll(flash_unrolled <Width, Plain, OfKeys>)
     for (int column = 0; column < stream; column += columns) {
       float s[groups][columns / 8][4] = {}, dp[groups][columns / 8][4] = {};
 #pragma unroll

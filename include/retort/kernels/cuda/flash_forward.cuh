@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 
 #include "retort/kernels/cuda/flash_tile.cuh"
 
@@ -22,41 +23,64 @@ inline constexpr int flash_query_tile = flash_warps * 16 * flash_row_groups<Widt
 template <bool Plain>
 inline constexpr int flash_key_tile = Plain ? 64 : 32;
 
-/// One tile of a softmax: s, scores whose exponents base 2 are factor s, become weights relative to the
-/// greatest score of their row so far; `sum` and `o` are rescaled where that has grown. Entry i of `greatest`
-/// and `sum` is of row g + 8 i; a sum is of this lane's columns only.
-template <int N, int M>
-__device__ void flash_softmax(float (&s)[N][4], float (&o)[M][4], float (&greatest)[2], float (&sum)[2],
-                              float factor) {
+/// How far the exponent of a weight, base 2, may rise above 0 before the number that is taken from its row's
+/// exponents is raised.
+inline constexpr float flash_slack = 8;
+
+/// One tile of a softmax: s, scores whose exponents base 2 are factor s, become weights relative to `shift`,
+/// a number near the greatest exponent of their row so far. Where a score of the warp's is too far above
+/// that, each of the warp's shifts is raised to the greatest, and `sum` and `o` are scaled down to it. Entry
+/// i of `shift` and `sum` is of row g + 8 i; a sum is of this lane's columns only.
+template <int Groups, int N, int M>
+__device__ void flash_softmax(float (&s)[Groups][N][4], float (&o)[Groups][M][4], float (&shift)[Groups][2],
+                              float (&sum)[Groups][2], float factor) {
+  float top[Groups][2];  // the greatest exponents
+  bool exceeds = false;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float top = greatest[half];
+  for (int m = 0; m < Groups; ++m) {
 #pragma unroll
-    for (int n = 0; n < N; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-    top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(whole_warp, top, 2));
-    const float shift = top == -INFINITY ? 0.0f : top * factor;
-    const float shrink = fast_exp2(greatest[half] * factor - shift);
-    greatest[half] = top;
-    sum[half] *= shrink;
+    for (int half = 0; half < 2; ++half) {
+      float greatest = -INFINITY;
+#pragma unroll
+      for (int n = 0; n < N; ++n) greatest = fmaxf(greatest, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+      top[m][half] = greatest * factor;
+      exceeds |= top[m][half] > shift[m][half] + flash_slack;
+    }
+  }
+  if (__any_sync(whole_warp, exceeds)) {
+#pragma unroll
+    for (int m = 0; m < Groups; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float raised = fmaxf(shift[m][half], top[m][half]);
+        raised = fmaxf(raised, __shfl_xor_sync(whole_warp, raised, 1));
+        raised = fmaxf(raised, __shfl_xor_sync(whole_warp, raised, 2));
+        const float shrink = fast_exp2(shift[m][half] - raised);
+        shift[m][half] = raised;
+        sum[m][half] *= shrink;
+#pragma unroll
+        for (int n = 0; n < M; ++n) {
+          o[m][n][2 * half] *= shrink;
+          o[m][n][2 * half + 1] *= shrink;
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int m = 0; m < Groups; ++m) {
 #pragma unroll
     for (int n = 0; n < N; ++n) {
 #pragma unroll
-      for (int e = 2 * half; e < 2 * half + 2; ++e) {
-        s[n][e] = fast_exp2(s[n][e] * factor - shift);
-        sum[half] += s[n][e];
+      for (int e = 0; e < 4; ++e) {
+        s[m][n][e] = fast_exp2(s[m][n][e] * factor - shift[m][e / 2]);
+        sum[m][e / 2] += s[m][n][e];
       }
-    }
-#pragma unroll
-    for (int n = 0; n < M; ++n) {
-      o[n][2 * half] *= shrink;
-      o[n][2 * half + 1] *= shrink;
     }
   }
 }
 
 /// A block computes a tile of query rows of one head, each warp its own, over tiles of keys (Dao 2023,
-/// FlashAttention-2, algorithm 1): running maximum and sum of each row, the output rescaled when the maximum
+/// FlashAttention-2, algorithm 1): running shift and sum of each row, the output rescaled when the shift
 /// grows. `Plain`: no bias and a positive scale, so that the maximum may be taken before scaling.
 template <int Width, bool Plain>
 __global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashArguments a) {
@@ -82,17 +106,19 @@ __global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashAr
   unsigned char* const q_shared = dynamic_shared<unsigned char>();
   const SharedAddress q_tile = shared_address(q_shared), kv_tiles = q_tile + Tile::bytes(query_tile);
   constexpr unsigned tile_bytes = Tile::bytes(columns);
-  const auto load_keys = [&](int i) {
+  const bf16* k_source = Tile::template source<flash_threads>(k, a.k_stride);
+  const bf16* v_source = Tile::template source<flash_threads>(v, a.v_stride);
+  const auto load_keys = [&](int i) {  // to be called for each tile in turn
     const SharedAddress to = kv_tiles + static_cast<unsigned>(i % 2) * 2 * tile_bytes;
-    const int key = i * columns;
-    Tile::template load<columns, flash_threads>(to, k + key * a.k_stride, a.k_stride, view.keys - key);
-    Tile::template load<columns, flash_threads>(to + tile_bytes, v + key * a.v_stride, a.v_stride,
-                                                view.keys - key);
+    const int there = view.keys - i * columns;
+    Tile::template load<columns, flash_threads>(to, k_source, a.k_stride, there);
+    Tile::template load<columns, flash_threads>(to + tile_bytes, v_source, a.v_stride, there);
   };
 
   const int tiles = (view.seen(first + present - 1) + columns - 1) / columns;
-  Tile::template load<query_tile, flash_threads>(q_tile, a.q + q_row * a.q_stride + h * Width, a.q_stride,
-                                                 present);
+  const bf16* q_source =
+      Tile::template source<flash_threads>(a.q + q_row * a.q_stride + h * Width, a.q_stride);
+  Tile::template load<query_tile, flash_threads>(q_tile, q_source, a.q_stride, present);
   cp_async_commit();
   if (tiles > 0) load_keys(0);
   cp_async_commit();
@@ -109,9 +135,9 @@ __global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashAr
   const float scale = a.scale * log2_of_e, factor = Plain ? scale : 1.0f;
 
   float o[groups][Width / 8][4] = {};
-  float greatest[groups][2], sum[groups][2] = {};
+  float shift[groups][2], sum[groups][2] = {};
 #pragma unroll
-  for (int i = 0; i < 2 * groups; ++i) greatest[i / 2][i % 2] = -INFINITY;
+  for (int i = 0; i < 2 * groups; ++i) shift[i / 2][i % 2] = std::numeric_limits<float>::lowest();
 
   for (int i = 0; i < tiles; ++i) {
     cp_async_wait<0>();
@@ -139,24 +165,24 @@ __global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashAr
 #pragma unroll
       for (int m = 0; m < groups; ++m) {
 #pragma unroll
-        for (int n = 0; n < columns / 8; ++n) {
+        for (int e = 0; e < 4; ++e) {
+          const int query = first + row + m * 16 + e / 2 * 8 + g, column = key + 2 * t + e % 2;
+          const int seen = view.seen(query) - column;
 #pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            const int query = first + row + m * 16 + e / 2 * 8 + g, column = key + n * 8 + 2 * t + e % 2;
+          for (int n = 0; n < columns / 8; ++n) {
             float& x = s[m][n][e];
-            if (!view.sees(query, column)) {
-              x = -INFINITY;
-            } else if constexpr (!Plain) {
+            if constexpr (!Plain) {
               x *= scale;
-              if (a.bias != nullptr) x += view.bias(a, h, query, column);
+              if (a.bias != nullptr && view.sees(query, column + n * 8))
+                x += view.bias(a, h, query, column + n * 8);
             }
+            if (n * 8 >= seen) x = -INFINITY;
           }
         }
       }
     }
 
-#pragma unroll
-    for (int m = 0; m < groups; ++m) flash_softmax(s[m], o[m], greatest[m], sum[m], factor);
+    flash_softmax(s, o, shift, sum, factor);
 
 #pragma unroll
     for (int kk = 0; kk < key_steps; ++kk) {
@@ -185,8 +211,7 @@ __global__ void __launch_bounds__(flash_threads, 2) flash_forward_kernel(FlashAr
       inverse[half] = total > 0 ? 1 / total : 0.0f;
       const int r = row + m * 16 + half * 8 + g;
       if (t == 0 && r < present)
-        a.lse[(q_row + r) * a.heads + h] =
-            total > 0 ? greatest[m][half] * factor * ln_of_2 + logf(total) : -INFINITY;
+        a.lse[(q_row + r) * a.heads + h] = total > 0 ? shift[m][half] * ln_of_2 + logf(total) : -INFINITY;
     }
     Tile::put(q_shared, row + m * 16, o[m], inverse[0], inverse[1]);
   }

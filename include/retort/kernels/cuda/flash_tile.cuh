@@ -58,42 +58,53 @@ struct FlashTile {
     return static_cast<unsigned>((row * chunks + (chunk ^ turn)) * 16);
   }
 
-  /// Starts copying Rows rows; those from `present` on become zeros.
+  /// The first chunk that this thread copies of the tile that begins at `from`; for load.
+  template <int Threads>
+  __device__ static const bf16* source(const bf16* from, std::int64_t stride) {
+    const int thread = static_cast<int>(threadIdx.x);
+    return from + thread / chunks * stride + thread % chunks * 8;
+  }
+
+  /// Starts copying Rows rows; those from `present` on become zeros. `source` moves on to the next Rows.
   template <int Rows, int Threads>
-  __device__ static void load(SharedAddress tile, const bf16* from, std::int64_t stride, int present) {
+  __device__ static void load(SharedAddress tile, const bf16*& source, std::int64_t stride, int present) {
     constexpr int rows_at_once = Threads / chunks;
     static_assert(Threads % (8 * chunks) == 0 && Rows % rows_at_once == 0, "a thread's chunks turn alike");
-    int row = static_cast<int>(threadIdx.x) / chunks;
-    const int chunk = static_cast<int>(threadIdx.x) % chunks;
-    const bf16* source = from + row * stride + chunk * 8;
-    SharedAddress to = tile + offset(row, chunk);
+    const int row = static_cast<int>(threadIdx.x) / chunks, chunk = static_cast<int>(threadIdx.x) % chunks;
+    const SharedAddress to = tile + offset(row, chunk);
 #pragma unroll
     for (int i = 0; i < Rows / rows_at_once; ++i) {
-      cp_async_16(to, row < present ? source : from, row < present);
-      row += rows_at_once;
+      cp_async_16(to + static_cast<unsigned>(bytes(i * rows_at_once)), source,
+                  row < present - i * rows_at_once);
       source += rows_at_once * stride;
-      to += static_cast<unsigned>(bytes(rows_at_once));
     }
   }
 
-  /// The left operand (16 rows from `row`) x (16 columns from 16 kk).
+  /// offset(row + r, 2 pair + c) of an r that is a multiple of 8 and a c of 0 or 1, where `lane` is
+  /// offset(row, c).
+  __device__ static unsigned offset_from(unsigned lane, int r, int pair) {
+    return (lane ^ static_cast<unsigned>(32 * pair)) + static_cast<unsigned>(bytes(r));
+  }
+
+  /// The left operand (16 rows from `row`) x (16 columns from 16 kk). This and the following take rows that
+  /// are multiples of 8.
   __device__ static void left(std::uint32_t (&a)[4], SharedAddress tile, int row, int kk) {
     const int lane = static_cast<int>(threadIdx.x % 32);
-    ldmatrix_x4(a, tile + offset(row + lane % 16, 2 * kk + lane / 16));
+    ldmatrix_x4(a, tile + offset_from(offset(lane % 16, lane / 16), row, kk));
   }
 
   /// The right operand of left x tile': rows [row, row + 16) are its columns. b[0..1] are the first 8,
   /// b[2..3] the others.
   __device__ static void right_transposed(std::uint32_t (&b)[4], SharedAddress tile, int row, int kk) {
     const int lane = static_cast<int>(threadIdx.x % 32);
-    ldmatrix_x4(b, tile + offset(row + lane % 8 + lane / 16 * 8, 2 * kk + lane / 8 % 2));
+    ldmatrix_x4(b, tile + offset_from(offset(lane % 8 + lane / 16 * 8, lane / 8 % 2), row, kk));
   }
 
   /// The right operand of left x tile: rows [row, row + 16) and columns 16 nn + [0, 16). b[0..1] are the
   /// first 8 columns, b[2..3] the others.
   __device__ static void right(std::uint32_t (&b)[4], SharedAddress tile, int row, int nn) {
     const int lane = static_cast<int>(threadIdx.x % 32);
-    ldmatrix_x4_transposed(b, tile + offset(row + lane % 16, 2 * nn + lane / 16));
+    ldmatrix_x4_transposed(b, tile + offset_from(offset(lane % 16, lane / 16), row, nn));
   }
 
   /// Puts an accumulator's 16 rows, times a factor for the upper and the lower 8, into the tile.

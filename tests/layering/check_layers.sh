@@ -31,7 +31,7 @@ function complain(rule) { printf "%s:%d: %s\n", FILENAME, FNR, rule; bad = 1 }
 BEGIN {
   # The headers that device code may include, besides .cuh files: they need neither fmt nor Eigen.
   for_devices = "^retort/(core/(activations|bf16|functors|host_device|math|philox|sampling|scalar)|kernels/contract" \
-                "|kernels/cuda|kernels/cuda/runtime|tensor/device|tensor/memory|distill/divergences)\\.hpp$"
+                "|kernels/cuda|kernels/cuda/(recording|runtime)|tensor/device|tensor/memory|distill/divergences)\\.hpp$"
   count = split(ENVIRON["rules"], lines, "\n")
   for (i = 1; i <= count; ++i) {
     n = split(lines[i], names, " ")

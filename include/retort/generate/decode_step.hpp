@@ -14,11 +14,12 @@ concept AsynchronousModel = LanguageModel<M> && M::advance_is_asynchronous;
 
 namespace detail {
 
-/// Runs f, a step of decoding with M for so many sequences: on a GPU as one CUDA graph, where the model
-/// allows it and tokens and lengths are few enough.
-template <LanguageModel M, class F>
-void decode_step([[maybe_unused]] Index sequences, F f) {
-  if constexpr (AsynchronousModel<M> && !std::same_as<typename M::Backend::Device, CpuDevice>) {
+/// Runs f, a step of decoding with models M for so many sequences: on a GPU as one CUDA graph, where the
+/// models allow it and tokens and lengths are few enough.
+template <LanguageModel... M>
+void decode_step([[maybe_unused]] Index sequences, auto f) {
+  if constexpr ((AsynchronousModel<M> && ...) &&
+                !(std::same_as<typename M::Backend::Device, CpuDevice> || ...)) {
     constexpr Index most = 4096;
     if (sequences <= most) return cuda::as_graph(f);
   }

@@ -86,10 +86,18 @@ class MixedRows {
 
   [[nodiscard]] Index vocabulary() const { return student_.vocabulary(); }
   void compute(Index live) {
-    project(student_.head(), live, std::as_const(student_state_.hidden).data(), student_logits_.data());
-    project(teacher_.head(), live, std::as_const(teacher_state_.hidden).data(), teacher_logits_.data());
+    if (!computed_) project_both(live);
+    computed_ = false;
   }
-  [[nodiscard]] bool draw_all(std::span<const double> u, std::vector<MixedToken>&) {
+  /// Draws of all live rows where the device can: false if it cannot, and the logits are on the host then.
+  [[nodiscard]] bool draw_all(std::span<const double> u, std::vector<MixedToken>& drawn) {
+    if constexpr (!std::same_as<typename Backend::Device, CpuDevice> && DescribedSampler<S>) {
+      SamplerSteps steps;
+      if (how_.sampler.add_to(steps)) {
+        draw_on_device(steps, u, drawn);
+        return true;
+      }
+    }
     student_rows_.take(student_logits_, std::ssize(u));
     teacher_rows_.take(teacher_logits_, std::ssize(u));
     return false;
@@ -110,17 +118,55 @@ class MixedRows {
     teacher_state_.select(rows);
   }
   void advance(const std::vector<std::int32_t>& tokens) {
-    student_.advance(student_state_, tokens);
-    teacher_.advance(teacher_state_, tokens);
+    decode_step<Student, Teacher>(std::ssize(tokens), [&] {
+      student_.advance(student_state_, tokens);
+      teacher_.advance(teacher_state_, tokens);
+      project_both(std::ssize(tokens));
+    });
+    computed_ = true;
   }
 
  private:
+  void project_both(Index live) {
+    project(student_.head(), live, std::as_const(student_state_.hidden).data(), student_logits_.data());
+    project(teacher_.head(), live, std::as_const(teacher_state_.hidden).data(), teacher_logits_.data());
+  }
+
+  void draw_on_device(const SamplerSteps& steps, std::span<const double> u, std::vector<MixedToken>& drawn) {
+    using B = Backend;
+    const typename B::Device device{};
+    const Index vs = student_.vocabulary(), vt = teacher_.vocabulary(), n = std::min(vs, vt);
+    const auto live = static_cast<Index>(u.size());
+    StatisticTensor<B> mixed({live, n});
+    kernels::mix_rows(device, how_.alpha, live, n, std::as_const(student_logits_).data(),
+                      student_logits_.last(), std::as_const(teacher_logits_).data(), teacher_logits_.last(),
+                      mixed.data());
+    std::vector<DrawnToken> tokens(u.size());
+    kernels::draw_tokens(device, steps, live, n, mixed.data(), u.data(), tokens.data());
+    std::vector<std::int32_t> ids;
+    for (const DrawnToken& d : tokens) {
+      require_drawn(d);
+      ids.push_back(d.token);
+    }
+    const auto index = IndexTensor<B>::from({live}, ids);
+    StatisticTensor<B> logs({2, live});
+    kernels::token_log_probabilities(device, live, vs, std::as_const(student_logits_).data(), index.data(),
+                                     1.0, logs.data(), student_logits_.last());
+    kernels::token_log_probabilities(device, live, vt, std::as_const(teacher_logits_).data(), index.data(),
+                                     1.0, logs.data() + live, teacher_logits_.last());
+    const auto log = logs.to_host();
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      drawn[i] = {tokens[i].token, static_cast<double>(log[i]), static_cast<double>(log[tokens.size() + i]),
+                  tokens[i].log_draw};
+  }
+
   const Student& student_;
   const Teacher& teacher_;
   const TeacherMixed<S>& how_;
   DecodeState<Backend> student_state_, teacher_state_;
   TensorOf<Backend> student_logits_, teacher_logits_;  // (prompts, vocabulary), of the live sequences
   HostRows<Backend> student_rows_, teacher_rows_;
+  bool computed_ = false;  // the logits are those of the states
 };
 
 }  // namespace detail

@@ -154,6 +154,11 @@ void fill_uniform(CudaDevice, RandomKey key, Index count, Statistic<T> low, Stat
 template <Real T>
 void dropout(CudaDevice, Write write, RandomKey key, Index count, double p, const T* x, T* y);
 
+/// Log of the mixture alpha p + (1 - alpha) q of two rows' softmax over their first n logits, q the
+/// student's; the mixed rows are n apart. See generate/teacher_mixed.hpp.
+template <Real T>
+void mix_rows(CudaDevice, double alpha, Index rows, Index n, const T* student, Index student_stride,
+              const T* teacher, Index teacher_stride, Statistic<T>* mixed);
 template <Real T>
 void draw_tokens(CudaDevice, const SamplerSteps& sampler, Index rows, Index vocabulary, T* logits,
                  const double* u, DrawnToken* drawn, Index stride = 0);

@@ -108,6 +108,9 @@ TEMPLATE_TEST_CASE("attention of the device with a bias and its gradient is the 
   check<T>({"bias alone", shape(2, 2, 16, false, 40), packed({5, 33}), packed({5, 33}), true, false});
   check<T>({"causal bias, groups", shape(4, 2, 9, true, 50), packed({5, 33}), packed({50, 33}), true, true});
   check<T>({"of other keys", shape(2, 2, 7, false, 40), packed({12, 3}), packed({5, 39}), true, true});
+  check<T>({"bias, tensor cores", shape(2, 2, 64, false, 40), packed({12, 33}), packed({5, 39}), true, true});
+  check<T>(
+      {"causal bias, tensor cores", shape(4, 2, 32, true, 80), packed({5, 70}), packed({9, 70}), true, true});
 }
 
 TEMPLATE_TEST_CASE("attention of the device drops the weights that the CPU's does", "", float, bf16) {

@@ -1,5 +1,6 @@
 // Draws of tokens and the most probable ones on the CUDA device.
 #include "retort/generate/samplers.hpp"
+#include "retort/generate/teacher_mixed.hpp"
 #include "retort/kernels/cpu.hpp"
 #include "retort/kernels/cpu/top_k.hpp"
 #include "retort/kernels/cuda.hpp"
@@ -226,4 +227,26 @@ TEMPLATE_TEST_CASE("a NaN or +inf makes all numbers of its row NaN among the dev
     CHECK(std::isfinite(got[1][2 * static_cast<std::size_t>(k)]));
     for (const double id : got[0]) CHECK((id >= 0 && id < 5));
   }
+}
+
+TEMPLATE_TEST_CASE("mixtures of two models' rows on the device are the CPU's", "", float, bf16) {
+  RETORT_NEED_DEVICE();
+  using T = TestType;
+  for (const auto& [rows, n, more] : {std::array<Index, 3>{1, 1, 0}, {3, 7, 2}, {4, 130, 6}, {2, 1000, 24}})
+    for (const double alpha : {0.0, 0.2, 1.0}) {
+      const Index stride = n + more;
+      const auto student = Uploaded<T>::normal(rows * stride, 1, 3),
+                 teacher = Uploaded<T>::normal(rows * stride, 2, 3);
+      Numbers want(static_cast<std::size_t>(rows * n));
+      for (Index r = 0; r < rows; ++r)
+        detail::mix_rows(alpha, student.host.data() + r * stride, teacher.host.data() + r * stride, n,
+                         want.data() + r * n);
+      const auto got = in_every_order([&]() -> std::vector<Numbers> {
+        auto mixed = Uploaded<float>::room(rows * n);
+        kernels::mix_rows<T>(CudaDevice{}, alpha, rows, n, student, stride, teacher, stride, mixed);
+        return {mixed.now()};
+      });
+      INFO(rows << " rows of " << n << ", alpha " << alpha);
+      CHECK(error_of(got[0], want) <= 1e-5);
+    }
 }

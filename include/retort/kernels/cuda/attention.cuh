@@ -159,8 +159,8 @@ __global__ void attention_dbias_kernel(AttentionProblem<T> a, Index sequences, T
               static_cast<unsigned>(heads), static_cast<unsigned>(sequences));
 }
 
-/// What the tensor cores' kernels want to know of a problem, or nothing if they do not do it: dropout, the
-/// gradient of a bias, widths other than theirs, rows that are not aligned.
+/// What the tensor cores' kernels want to know of a problem, or nothing if they do not do it: dropout, widths
+/// other than theirs, rows that are not aligned.
 template <class T>
 [[nodiscard]] std::optional<FlashArguments> flash_arguments(const AttentionShape& s, const Segments& queries,
                                                             const Segments& keys, const SegmentsView& on_q,
@@ -219,13 +219,12 @@ void attention_backward(CudaDevice, const AttentionShape& shape, const Segments&
   const SegmentsOnDevice on_q(queries), on_k(keys);
   const Scratch delta(static_cast<std::size_t>(std::max<Index>(1, queries.end() * shape.heads)) *
                       sizeof(float));
-  if (grad.bias == nullptr && aligned(d_o, grad.q, grad.k, grad.v))
-    if (auto flash = flash_arguments(shape, queries, keys, on_q.view(), on_k.view(), q, k, v, bias, o)) {
-      flash->lse = const_cast<float*>(lse), flash->delta = delta.as<float>();
-      if constexpr (std::is_same_v<T, bf16>)
-        flash->d_o = d_o, flash->dq = grad.q, flash->dk = grad.k, flash->dv = grad.v;
-      return flash_backward(static_cast<int>(shape.width), *flash);
-    }
+  const auto gradient_of_bias = [&](const AttentionProblem<T>& of) {
+    if (grad.bias != nullptr && rows > 0)
+      launch(attention_dbias_kernel<T>,
+             dim3(static_cast<unsigned>(2 * shape.bias_reach - 1), static_cast<unsigned>(shape.heads)), 128,
+             0, of, static_cast<Index>(queries.count()), grad.bias);
+  };
   const AttentionProblem<T> problem{shape,
                                     on_q.view(),
                                     on_k.view(),
@@ -240,6 +239,14 @@ void attention_backward(CudaDevice, const AttentionShape& shape, const Segments&
                                     grad.q,
                                     grad.k,
                                     grad.v};
+  if (aligned(d_o, grad.q, grad.k, grad.v))
+    if (auto flash = flash_arguments(shape, queries, keys, on_q.view(), on_k.view(), q, k, v, bias, o)) {
+      flash->lse = const_cast<float*>(lse), flash->delta = delta.as<float>();
+      if constexpr (std::is_same_v<T, bf16>)
+        flash->d_o = d_o, flash->dq = grad.q, flash->dk = grad.k, flash->dv = grad.v;
+      flash_backward(static_cast<int>(shape.width), *flash);
+      return gradient_of_bias(problem);
+    }
   const auto bytes = static_cast<std::size_t>(attention_warps * shape.width) * sizeof(float);
   const dim3 of_queries = attention_grid(rows, shape.heads, queries.count());
   if (rows > 0) {
@@ -249,10 +256,7 @@ void attention_backward(CudaDevice, const AttentionShape& shape, const Segments&
   if (columns > 0)
     launch(attention_dkv_kernel<T>, attention_grid(columns, shape.kv_heads, keys.count()),
            attention_warps * warp_size, 2 * bytes, problem);
-  if (grad.bias != nullptr && rows > 0)
-    launch(attention_dbias_kernel<T>,
-           dim3(static_cast<unsigned>(2 * shape.bias_reach - 1), static_cast<unsigned>(shape.heads)), 128, 0,
-           problem, static_cast<Index>(queries.count()), grad.bias);
+  gradient_of_bias(problem);
 }
 
 }  // namespace retort::kernels

@@ -43,6 +43,23 @@ struct QueryRow {
   }
   __device__ const T* d_o() const { return a.d_o + row() * a.shape.o_stride + h * a.shape.width; }
 
+  /// Of two rows of a head, by 16 bytes where they allow it.
+  __device__ float dot(const T* x, const T* y) const {
+    constexpr int size = Vector<T>::size;
+    const Index width = a.shape.width;
+    float sum = 0;
+    if (width % size == 0 &&
+        (reinterpret_cast<std::uintptr_t>(x) | reinterpret_cast<std::uintptr_t>(y)) % 16 == 0) {
+      for (Index d = 0; d < width; d += size) {
+        const auto u = Vector<T>::load(x + d), v = Vector<T>::load(y + d);
+#pragma unroll
+        for (int c = 0; c < size; ++c) sum += static_cast<float>(u.at[c]) * static_cast<float>(v.at[c]);
+      }
+      return sum;
+    }
+    for (Index d = 0; d < width; ++d) sum += static_cast<float>(x[d]) * static_cast<float>(y[d]);
+    return sum;
+  }
   __device__ float bias(Index j) const {
     if (a.bias == nullptr) return 0;
     return static_cast<float>(
@@ -50,11 +67,7 @@ struct QueryRow {
   }
   __device__ float score(Index j) const {
     const T *query = q(), *key = k(j);
-    float dot = 0;
-    for (Index d = 0; d < a.shape.width; ++d)
-      dot += static_cast<float>(query[d]) * static_cast<float>(key[d]);
-    dot *= static_cast<float>(a.shape.scale);
-    return dot + bias(j);
+    return dot(query, key) * static_cast<float>(a.shape.scale) + bias(j);
   }
   /// What dropout multiplies the weight of key j with.
   __device__ float kept(Index j) const {
@@ -75,10 +88,7 @@ struct QueryRow {
   }
   __device__ float d_score(Index j, float p) const {
     const T *upstream = d_o(), *value = v(j);
-    float dot = 0;
-    for (Index d = 0; d < a.shape.width; ++d)
-      dot += static_cast<float>(upstream[d]) * static_cast<float>(value[d]);
-    return p * (dot * kept(j) - a.delta[row() * a.shape.heads + h]);
+    return p * (dot(upstream, value) * kept(j) - a.delta[row() * a.shape.heads + h]);
   }
 };
 

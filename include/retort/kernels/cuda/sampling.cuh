@@ -128,6 +128,27 @@ __global__ void draw_tokens_kernel(SamplerSteps sampler, Index n, Index stride, 
            std::log(share)};
 }
 
+/// A row of the mixture of two models: a block a row.
+template <class T>
+__global__ void mix_rows_kernel(bool vectors, float alpha, Index n, const T* student, Index student_stride,
+                                const T* teacher, Index teacher_stride, float* mixed) {
+  RETORT_SHARED(double, place, 32);
+  RETORT_SHARED(float, place_float, 32);
+  const T *s = student + Index{blockIdx.x} * student_stride,
+          *t = teacher + Index{blockIdx.x} * teacher_stride;
+  float* to = mixed + Index{blockIdx.x} * n;
+  if (alpha == 0 || alpha == 1) {  // to the bit
+    for (Index i = threadIdx.x; i < n; i += blockDim.x) to[i] = static_cast<float>(alpha == 0 ? s[i] : t[i]);
+    return;
+  }
+  const auto log_q = log_normaliser(vectors, s, n, 1.0f, place, place_float);
+  __syncthreads();
+  const auto log_p = log_normaliser(vectors, t, n, 1.0f, place, place_float);
+  for (Index i = threadIdx.x; i < n; i += blockDim.x)
+    to[i] = std::log(alpha * std::exp(log_p(static_cast<float>(t[i]))) +
+                     (1 - alpha) * std::exp(log_q(static_cast<float>(s[i]))));
+}
+
 /// The k largest of a row, see kernels/cpu/top_k.hpp. Dynamic shared memory: k places.
 template <class T>
 __global__ void top_k_kernel(TopKShape shape, const T* logits, std::int32_t* ids, float* log_p,
@@ -199,6 +220,17 @@ void draw_tokens(CudaDevice, const SamplerSteps& sampler, Index rows, Index voca
          vocabulary, row_stride(stride, vocabulary), static_cast<const T*>(logits), numbers.as<double>(),
          tokens.as<DrawnToken>());
   download(tokens.as<DrawnToken>(), drawn, count * sizeof(DrawnToken));
+}
+
+template <Real T>
+void mix_rows(CudaDevice, double alpha, Index rows, Index n, const T* student, Index student_stride,
+              const T* teacher, Index teacher_stride, Statistic<T>* mixed) {
+  using namespace cuda;
+  if (rows * n == 0) return;
+  constexpr Index size = Vector<T>::size;
+  const bool vectors = aligned(student, teacher) && student_stride % size == 0 && teacher_stride % size == 0;
+  launch(mix_rows_kernel<T>, static_cast<unsigned>(rows), threads_for_row(n), 0, vectors,
+         static_cast<float>(alpha), n, student, student_stride, teacher, teacher_stride, mixed);
 }
 
 template <Real T>

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "retort/kernels/cuda.hpp"
+#include "retort/kernels/cuda/bias_gradient.cuh"
 #include "retort/kernels/cuda/few_queries.cuh"
 #include "retort/kernels/cuda/flash_attention.cuh"
 
@@ -132,27 +133,6 @@ __global__ void attention_dkv_kernel(AttentionProblem<T> a) {
   }
 }
 
-/// d_bias[h, distance] += the score gradients of all pairs at that distance: a block each, grid (distances,
-/// heads).
-template <class T>
-__global__ void attention_dbias_kernel(AttentionProblem<T> a, Index sequences, T* d_bias) {
-  RETORT_SHARED(double, place, 32);
-  const Index h = blockIdx.y, reach = a.shape.bias_reach, distance = Index{blockIdx.x} - (reach - 1);
-  double sum = 0;
-  for (Index b = 0; b < sequences; ++b) {
-    const Index n = a.queries.length[b], keys = a.keys.length[b];
-    for (Index i = threadIdx.x; i < n; i += blockDim.x) {
-      const QueryRow<T> row{a, b, h, i};
-      const Index j = row.position() + distance;
-      if (j >= 0 && j < keys && j < row.seen())
-        sum += static_cast<double>(row.d_score(j, row.probability(j)));
-    }
-  }
-  sum = block_reduce(sum, Sum{}, place);
-  T& to = d_bias[h * (2 * reach - 1) + blockIdx.x];
-  if (threadIdx.x == 0) to = static_cast<T>(static_cast<float>(to) + static_cast<float>(sum));
-}
-
 /// Blocks of attention_warps rows for the longest of some segments, one layer for each head and sequence.
 [[nodiscard]] inline dim3 attention_grid(Index rows, Index heads, std::size_t sequences) {
   return dim3(static_cast<unsigned>((rows + attention_warps - 1) / attention_warps),
@@ -221,9 +201,7 @@ void attention_backward(CudaDevice, const AttentionShape& shape, const Segments&
                       sizeof(float));
   const auto gradient_of_bias = [&](const AttentionProblem<T>& of) {
     if (grad.bias != nullptr && rows > 0)
-      launch(attention_dbias_kernel<T>,
-             dim3(static_cast<unsigned>(2 * shape.bias_reach - 1), static_cast<unsigned>(shape.heads)), 128,
-             0, of, static_cast<Index>(queries.count()), grad.bias);
+      bias_gradient(of, rows, static_cast<Index>(queries.count()), grad.bias);
   };
   const AttentionProblem<T> problem{shape,
                                     on_q.view(),

@@ -162,6 +162,14 @@ __global__ void __launch_bounds__(column_lanes* part_lanes)
   return each;
 }
 
+/// out[j] (+)= sum over parts of part[p, j].
+template <class T>
+void join_columns(bool add, Index parts, Index n, const float* part, T* out) {
+  launch(join_columns_kernel<T>, static_cast<unsigned>((n + column_lanes - 1) / column_lanes),
+         dim3(column_lanes, static_cast<unsigned>(std::clamp<Index>(parts, 1, part_lanes))), 0, add, parts, n,
+         part, out);
+}
+
 /// out[j] (+)= sum over rows of term(r, j).
 template <class T, class Term>
 void column_sums(Write write, Index rows, Index n, const Term& term, T* out) {
@@ -175,9 +183,7 @@ void column_sums(Write write, Index rows, Index n, const Term& term, T* out) {
   if (parts > 0)
     launch(column_parts_kernel<Term>, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(parts)),
            dim3(column_lanes, row_threads), 0, rows, each, n, vectors, term, scratch.as<float>());
-  launch(join_columns_kernel<T>, static_cast<unsigned>(blocks_of(n, column_lanes)),
-         dim3(column_lanes, static_cast<unsigned>(std::clamp<Index>(parts, 1, part_lanes))), 0,
-         write == Write::accumulate, parts, n, scratch.as<float>(), out);
+  join_columns(write == Write::accumulate, parts, n, scratch.as<float>(), out);
 }
 
 }  // namespace retort::kernels::cuda

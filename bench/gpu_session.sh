@@ -52,14 +52,26 @@ step() {
 if wanted build; then
   step configure cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DRETORT_CUDA=ON -DRETORT_DEPS="$deps" \
     -DCMAKE_CUDA_ARCHITECTURES=native -DRETORT_TEST_SOURCES=OFF -DRETORT_BUILD_EXAMPLES=OFF
-  step build cmake --build "$build" --parallel --target test_device bench_device
+  step build cmake --build "$build" --parallel --target test_device bench_device bench_step bench_decode bench_row_loss
 fi
 wanted test && step test "$build/tests/test_device"
 if wanted sanitize; then
-  for tool in memcheck racecheck synccheck initcheck; do
-    step $tool compute-sanitizer --tool $tool --report-api-errors no --error-exitcode 9 "$build/tests/test_device"
+  sanitizer() {
+    local tool=$1
+    shift
+    step "$tool" compute-sanitizer --tool "$tool" --report-api-errors no --error-exitcode 9 "$build/tests/test_device" "$@"
+  }
+  sanitizer memcheck
+  # The kernels' own tests, by the names of their files: whole models would take this tool many minutes.
+  sanitizer racecheck -# \
+    "[#attention],[#gather],[#graphs],[#losses],[#pointwise],[#random],[#rows],[#sampling],[#update]"
+fi
+if wanted bench; then
+  step bench "$build/bench/device" --out "$results/retort.jsonl"
+  for program in step decode row_loss; do
+    step $program "$build/bench/$program" --device cuda --dtype bfloat16
+    cat "$results/$program.log"
   done
 fi
-wanted bench && step bench "$build/bench/device" --out "$results/retort.jsonl"
 wanted peers && step peers python3 bench/peers/gpu.py --out "$results/peers.jsonl"
 exit $status

@@ -67,6 +67,11 @@ void drop_recording() noexcept;
 /// Has the device do what was recorded, as one graph if the very same calls were recorded before.
 void issue_recording();
 
+/// Copies to the device as part of the recording under way; `from` may be changed as soon as this returns.
+void upload_recorded(const void* from, void* to, std::size_t bytes);
+/// Copies from the device to the device, now or with the recording under way.
+void copy_on_device(const void* from, void* to, std::size_t bytes);
+
 /// How many recordings there were, and how many of them were done as a graph.
 struct GraphStatistics {
   std::size_t recordings = 0, graphs = 0;

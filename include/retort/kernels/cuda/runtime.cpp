@@ -72,75 +72,6 @@ class Staging {
   bool wrapped_ = false;
 };
 
-/// A copy that can be kept.
-struct Copy {
-  void* to;
-  const void* from;
-  std::size_t bytes;
-  std::size_t kind;  // a cudaMemcpyKind
-
-  void operator()() const {
-    check(cudaMemcpyAsync(to, from, bytes, static_cast<cudaMemcpyKind>(kind),
-                          static_cast<cudaStream_t>(stream())),
-          "copy");
-  }
-};
-
-/// Recordings that came lately, and their graphs. A recording is done call by call the first time; when it
-/// comes again it is worth a graph.
-class Graphs {
- public:
-  GraphStatistics statistics;
-
-  void run(const Recording& recording, cudaStream_t stream) {
-    ++statistics.recordings;
-    for (auto& known : known_) {
-      if (!(known.recording == recording)) continue;
-      known.used = ++now_;
-      if (known.graph == nullptr) known.graph = make(recording, stream);
-      ++statistics.graphs;
-      return check(cudaGraphLaunch(known.graph, stream), "launch of a graph");
-    }
-    recording.issue();
-    auto* place = &known_.emplace_back();
-    if (known_.size() > most) {
-      known_.pop_back();
-      place = &*std::ranges::min_element(known_, {}, &Known::used);
-      if (place->graph != nullptr) cudaGraphExecDestroy(place->graph);  // waits where it is still running
-    }
-    *place = {recording, nullptr, ++now_};
-  }
-
- private:
-  static constexpr std::size_t most = 16;
-  struct Known {
-    Recording recording;
-    cudaGraphExec_t graph = nullptr;
-    std::uint64_t used = 0;
-  };
-  std::vector<Known> known_;
-  std::uint64_t now_ = 0;
-
-  static cudaGraphExec_t make(const Recording& recording, cudaStream_t stream) {
-    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capture");
-    cudaGraph_t graph = nullptr;
-    try {
-      recording.issue();
-    } catch (...) {
-      cudaStreamEndCapture(stream, &graph);
-      if (graph != nullptr) cudaGraphDestroy(graph);
-      cudaGetLastError();
-      throw;
-    }
-    check(cudaStreamEndCapture(stream, &graph), "capture");
-    cudaGraphExec_t executable = nullptr;
-    const auto error = cudaGraphInstantiate(&executable, graph, 0);
-    cudaGraphDestroy(graph);
-    check(error, "capture");
-    return executable;
-  }
-};
-
 /// What there is once a process: never destroyed, since tensors with static storage may outlive it.
 struct Runtime {
   cudaStream_t stream = nullptr;
@@ -149,14 +80,6 @@ struct Runtime {
   Staging* staging = nullptr;
   void* pinned_answer = nullptr;  // small results come back through it
   static constexpr std::size_t answer_bytes = 1 << 16;
-
-  bool is_recording = false;
-  Recording recorded;
-  Graphs graphs;
-  static constexpr std::size_t upload_bytes = std::size_t{1} << 20;
-  char* uploads = nullptr;   // pinned: where a recording's copies to the device start
-  std::size_t uploaded = 0;  // of it, so far
-  cudaEvent_t recording_done = nullptr;
 
   Runtime() {
     require_device();
@@ -168,9 +91,6 @@ struct Runtime {
     fault = static_cast<IndexFault*>(memory);
     staging = new Staging;
     check(cudaHostAlloc(&pinned_answer, answer_bytes, cudaHostAllocDefault), "allocate pinned memory");
-    check(cudaHostAlloc(reinterpret_cast<void**>(&uploads), upload_bytes, cudaHostAllocDefault),
-          "allocate pinned memory");
-    check(cudaEventCreateWithFlags(&recording_done, cudaEventDisableTiming), "create event");
   }
   static Runtime& instance() {
     static Runtime* runtime = new Runtime;
@@ -242,16 +162,8 @@ Scratch::~Scratch() {
 void upload(const void* from, void* to, std::size_t bytes) {
   if (bytes == 0) return;
   const void* source = from;
+  if (recording() != nullptr) return upload_recorded(from, to, bytes);
   auto& runtime = Runtime::instance();
-  if (runtime.is_recording) {
-    if (runtime.uploaded + bytes > Runtime::upload_bytes)
-      fail<DeviceError>("record", "more than {} bytes are copied to the device in one recording",
-                        Runtime::upload_bytes);
-    char* const place = runtime.uploads + runtime.uploaded;
-    runtime.uploaded += (bytes + 63) / 64 * 64;
-    std::memcpy(place, from, bytes);
-    return runtime.recorded.add(Copy{to, place, bytes, cudaMemcpyHostToDevice});
-  }
   if (bytes <= Staging::part) {
     void* const staged = runtime.staging->place(bytes, the_stream());
     std::memcpy(staged, from, bytes);
@@ -262,7 +174,7 @@ void upload(const void* from, void* to, std::size_t bytes) {
 
 void download(const void* from, void* to, std::size_t bytes) {
   auto& runtime = Runtime::instance();
-  if (runtime.is_recording)
+  if (recording() != nullptr)
     fail<DeviceError>("record", "a number is wanted from work that is only being recorded");
   const bool small = bytes + sizeof(IndexFault) <= Runtime::answer_bytes;
   auto* const answer = static_cast<char*>(runtime.pinned_answer);
@@ -277,37 +189,6 @@ void download(const void* from, void* to, std::size_t bytes) {
   std::memcpy(&seen, answer, sizeof(seen));
   report_faults(seen);
   if (small && bytes > 0) std::memcpy(to, answer + sizeof(IndexFault), bytes);
-}
-
-Recording* recording() {
-  auto& runtime = Runtime::instance();
-  return runtime.is_recording ? &runtime.recorded : nullptr;
-}
-
-void begin_recording() {
-  auto& runtime = Runtime::instance();
-  if (runtime.is_recording) fail<DeviceError>("record", "a recording is under way already");
-  runtime.recorded.clear();
-  runtime.uploaded = 0;
-  check(cudaEventSynchronize(runtime.recording_done),
-        "wait for a graph");  // its uploads have left their places
-  runtime.is_recording = true;
-}
-
-void drop_recording() noexcept {
-  Runtime::instance().is_recording = false;
-}
-
-void issue_recording() {
-  auto& runtime = Runtime::instance();
-  runtime.is_recording = false;
-  if (runtime.recorded.empty()) return;
-  runtime.graphs.run(runtime.recorded, runtime.stream);
-  check(cudaEventRecord(runtime.recording_done, runtime.stream), "record event");
-}
-
-GraphStatistics graph_statistics() {
-  return Runtime::instance().graphs.statistics;
 }
 
 }  // namespace retort::cuda
@@ -347,7 +228,7 @@ void* Pool<CudaDevice>::allocate(std::size_t bytes, std::size_t& capacity) {
     statistics_.cached -= capacity;
   } else {
     auto error = cudaMalloc(&block, capacity);
-    if (error == cudaErrorMemoryAllocation && !cuda::Runtime::instance().is_recording) {
+    if (error == cudaErrorMemoryAllocation && cuda::recording() == nullptr) {
       cudaGetLastError();
       trim_locked();
       error = cudaMalloc(&block, capacity);
@@ -405,7 +286,7 @@ namespace memory {
 
 void copy_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
   if (bytes == 0) return;
-  cuda::submit(cuda::Copy{to, from, bytes, cudaMemcpyDeviceToDevice});
+  cuda::copy_on_device(from, to, bytes);
 }
 void from_host_bytes(CudaDevice, const void* from, void* to, std::size_t bytes) {
   cuda::upload(from, to, bytes);

@@ -2,7 +2,7 @@
 
 /// Catch2 2 or 3, whichever is installed, and RETORT_SKIP. Tests include this and nothing else of Catch2, and
 /// may write what version 2 has: Approx, and Catch::Matchers::Contains of a text.
-#if __has_include(<catch2/catch_all.hpp>)
+#if !defined(RETORT_CATCH2_VERSION_2) && __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
 #include <concepts>
 #include <string>

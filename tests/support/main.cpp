@@ -1,6 +1,6 @@
 // The one main of all test programs: Catch2's (2 or 3), which also writes its tests down for ctest and has an
 // exit status of its own for skipped tests.
-#if __has_include(<catch2/catch_all.hpp>)
+#if !defined(RETORT_CATCH2_VERSION_2) && __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
 #include <catch2/internal/catch_test_case_registry_impl.hpp>
 #define RETORT_CATCH_VERSION 3

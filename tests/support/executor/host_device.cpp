@@ -58,6 +58,11 @@ Recording* recording() {
 void begin_recording() {}
 void drop_recording() noexcept {}
 void issue_recording() {}
+void forget_graphs() {}
+void use_graphs(bool) {}
+bool graphs_are_used() {
+  return true;
+}
 GraphStatistics graph_statistics() {
   return {};
 }

@@ -85,3 +85,20 @@ TEST_CASE("a step of decoding comes again as a graph") {
   decode(Decoder<Cuda<bf16>, Opt>(config, {1, 1}));
   decode(EncoderDecoder<Cuda<bf16>, T5>(tiny_t5_config(), {1, 2}));
 }
+
+TEST_CASE("decoding goes on in memory that the pool has given back to the driver and got again") {
+  RETORT_NEED_DEVICE();
+  const auto decode = [] {
+    const auto model = tiny_decoder<Cuda<bf16>>(1);
+    const std::vector<std::uint64_t> ids{0, 1, 2, 3};
+    return generate(model, tiny_batch(4).prompts, ids, Temperature{1}, {.max_tokens = 8, .end_token = -1})
+        .responses.tokens;
+  };
+  cuda::use_graphs(false);
+  const auto want = decode();
+  cuda::use_graphs(true);
+  for (int t = 0; t < 4; ++t) {
+    Pool<CudaDevice>::instance().trim();
+    CHECK(decode() == want);
+  }
+}

@@ -48,9 +48,19 @@ class Graphs {
     if (known_.size() > most) {
       known_.pop_back();
       place = &*std::ranges::min_element(known_, {}, &Known::used);
-      if (place->graph != nullptr) cudaGraphExecDestroy(place->graph);  // waits where it is still running
+      if (place->graph != nullptr) {
+        check(cudaStreamSynchronize(stream), "wait for a graph");
+        cudaGraphExecDestroy(place->graph);
+      }
     }
     *place = {recording, nullptr, ++now_};
+  }
+
+  /// The stream must have been waited for.
+  void forget() {
+    for (auto& known : known_)
+      if (known.graph != nullptr) cudaGraphExecDestroy(known.graph);
+    known_.clear();
   }
 
  private:
@@ -103,6 +113,8 @@ struct Recorder {
   }
 };
 
+bool graphs_wanted = true;
+Recorder* started = nullptr;  // once there is one
 bool is_recording =
     false;  // not the Recorder's: most programs never record, and need no pinned memory for it
 
@@ -114,6 +126,7 @@ Recording* recording() {
 
 void begin_recording() {
   auto& recorder = Recorder::instance();
+  started = &recorder;
   if (is_recording) fail<DeviceError>("record", "a recording is under way already");
   recorder.recorded.clear();
   recorder.uploaded = 0;
@@ -147,6 +160,17 @@ void upload_recorded(const void* from, void* to, std::size_t bytes) {
 
 void copy_on_device(const void* from, void* to, std::size_t bytes) {
   submit(Copy{to, from, bytes, cudaMemcpyDeviceToDevice});
+}
+
+void forget_graphs() {
+  if (started != nullptr) started->graphs.forget();
+}
+
+void use_graphs(bool yes) {
+  graphs_wanted = yes;
+}
+bool graphs_are_used() {
+  return graphs_wanted;
 }
 
 GraphStatistics graph_statistics() {

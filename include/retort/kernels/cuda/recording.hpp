@@ -72,17 +72,27 @@ void upload_recorded(const void* from, void* to, std::size_t bytes);
 /// Copies from the device to the device, now or with the recording under way.
 void copy_on_device(const void* from, void* to, std::size_t bytes);
 
+/// Destroys all graphs, once the stream has been waited for. A graph's copies know the driver's blocks that
+/// they go to, not addresses alone: when the pool gives its blocks back to the driver, no graph may be left
+/// that names them.
+void forget_graphs();
+
 /// How many recordings there were, and how many of them were done as a graph.
 struct GraphStatistics {
   std::size_t recordings = 0, graphs = 0;
 };
 [[nodiscard]] GraphStatistics graph_statistics();
 
+/// Whether `as_graph` makes graphs, as it does unless told otherwise; without them it just calls f.
+void use_graphs(bool yes);
+[[nodiscard]] bool graphs_are_used();
+
 /// Calls f, and after it has returned has the device do what f gave it. f must not wait for the device nor
 /// copy numbers from it (DeviceError: nothing is done yet), and uploads less than a megabyte. What f throws
 /// passes through, and nothing is done then.
 template <class F>
 void as_graph(F f) {
+  if (!graphs_are_used()) return static_cast<void>(f());
   begin_recording();
   try {
     f();

@@ -266,6 +266,7 @@ void Pool<CudaDevice>::trim() {
 
 void Pool<CudaDevice>::trim_locked() {
   cudaStreamSynchronize(cuda::the_stream());
+  cuda::forget_graphs();
   for (auto& [capacity, blocks] : free_)
     for (void* block : blocks) cudaFree(block);
   free_.clear();

@@ -330,7 +330,7 @@ void linear_gelu(CudaDevice, Index rows, Index out, Index in, const bf16* x, con
 }
 
 // Not CUBLASLT_EPILOGUE_DGELU_BGRAD, which would sum the rows as well: CUDA 13.0 on an H100 has a kernel of
-// its own for it, 670 us for 32,768 x 3,072, where a sum of rows takes 60.
+// its own for it, 670 us for 32,768 x 3,072, twice what product and derivative take together.
 void linear_gelu_gradient(CudaDevice, Index rows, Index hidden, Index out, const bf16* dy, const bf16* w,
                           const bf16* pre, bf16* d_pre) {
   if (rows == 0 || hidden == 0) return;

@@ -86,8 +86,8 @@ template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Args&&... args) {
   shared = (shared + 15) / 16 * 16;  // dynamic_shared is read by 16 bytes
   using Made = Launch<Parameters...>;
-  alignas(Made)
-      std::byte place[sizeof(Made)] = {};  // zeros between the members, too: recordings are compared
+  // Zeros between the members, too: recordings are compared.
+  alignas(Made) std::byte place[sizeof(Made)] = {};
   submit(*new (place) Made{kernel,
                            {grid.x, grid.y, grid.z},
                            {block.x, block.y, block.z},

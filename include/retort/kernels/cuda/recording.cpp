@@ -96,7 +96,6 @@ class Graphs {
 /// Once a process, as the device and its stream.
 struct Recorder {
   Recording recorded;
-  Graphs graphs;
   static constexpr std::size_t upload_bytes = std::size_t{1} << 20;
   char* uploads = nullptr;   // pinned: where a recording's copies to the device start
   std::size_t uploaded = 0;  // of it, so far
@@ -114,9 +113,12 @@ struct Recorder {
 };
 
 bool graphs_wanted = true;
-Recorder* started = nullptr;  // once there is one
-bool is_recording =
-    false;  // not the Recorder's: most programs never record, and need no pinned memory for it
+bool is_recording = false;  // not the Recorder's: most programs never record, and need no pinned memory
+
+Graphs& graphs() {
+  static Graphs* made = new Graphs;
+  return *made;
+}
 
 }  // namespace
 
@@ -126,7 +128,6 @@ Recording* recording() {
 
 void begin_recording() {
   auto& recorder = Recorder::instance();
-  started = &recorder;
   if (is_recording) fail<DeviceError>("record", "a recording is under way already");
   recorder.recorded.clear();
   recorder.uploaded = 0;
@@ -143,7 +144,7 @@ void issue_recording() {
   is_recording = false;
   if (recorder.recorded.empty()) return;
   const auto on = static_cast<cudaStream_t>(stream());
-  recorder.graphs.run(recorder.recorded, on);
+  graphs().run(recorder.recorded, on);
   check(cudaEventRecord(recorder.done, on), "record event");
 }
 
@@ -163,7 +164,7 @@ void copy_on_device(const void* from, void* to, std::size_t bytes) {
 }
 
 void forget_graphs() {
-  if (started != nullptr) started->graphs.forget();
+  graphs().forget();
 }
 
 void use_graphs(bool yes) {
@@ -174,7 +175,7 @@ bool graphs_are_used() {
 }
 
 GraphStatistics graph_statistics() {
-  return Recorder::instance().graphs.statistics;
+  return graphs().statistics;
 }
 
 }  // namespace retort::cuda
